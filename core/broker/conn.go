@@ -1,0 +1,453 @@
+package broker
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/patchbay-mq/patchbay/core/access"
+	"github.com/patchbay-mq/patchbay/core/clock"
+	"github.com/patchbay-mq/patchbay/core/hook"
+	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/router"
+	"github.com/patchbay-mq/patchbay/core/session"
+	"github.com/patchbay-mq/patchbay/core/transport"
+)
+
+// States of a connection.
+const (
+	awaitConnect uint8 = iota // the first packet has to be CONNECT [MQTT-3.1.0-1]
+	awaitAuth                 // an enhanced authentication goes on
+	deciding                  // a host decides about CONNECT or AUTH; nothing is read
+	connected
+)
+
+// Reasons for which reading of a connection is paused, one bit each.
+const (
+	pauseHook uint8 = 1 << iota
+	pauseAcks
+	pauseRate
+	pauseMemory
+)
+
+// What a wake-up of a connection is for.
+const (
+	wakeContinue uint32 = 1 << iota // a host has answered: run next
+	wakeAcks                        // held acknowledgements have been released
+	wakeRetry                       // look for messages to send again
+)
+
+// conn is the state machine of one connection. Its fields belong to its
+// executor, except where said.
+type conn struct {
+	*transport.Conn // its Append… methods make conn the session's Link
+
+	b         *Broker
+	lst       *Listener
+	ns        *namespace
+	sess      *session.Session
+	client    *hook.Client
+	perms     *access.Permissions
+	last      router.Last
+	lastPub   lastDecision
+	aliases   [][]byte // by Topic Alias - 1, from the client
+	keepAlive uint16   // as granted, seconds
+	// receiveMax and aliasMax are what the client was told in CONNACK.
+	receiveMax, aliasMax uint16
+	version              packet.Version
+	state                uint8
+	noProblemInfo        bool // the client wants no Reason Strings [MQTT-3.1.2-29]
+	normalEnd            bool // it said DISCONNECT, or was sent one
+
+	acks   ackQueue
+	next   func(p *transport.Pass) // to go on with when a host has answered
+	auth   *authExchange
+	rates  *rateLimit
+	closed error // why the broker itself closed; guarded by once
+	once   sync.Once
+
+	timer clock.Timer // until CONNECT is done its time limit, then keep-alive
+	retry *clock.Timer
+
+	signals atomic.Uint32
+	ended   atomic.Bool // no packet is handled any more
+	// attached publishes sess, and what CONNECT settled, to other goroutines.
+	attached atomic.Bool
+}
+
+var (
+	_ transport.Handler = (*conn)(nil)
+	_ transport.Drainer = (*conn)(nil)
+	_ session.Link      = (*conn)(nil)
+)
+
+// accept makes the state machine of a new connection; nil refuses it.
+func (b *Broker) accept(t *transport.Conn, l *Listener) transport.Handler {
+	b.stats.Accepted.Add(1)
+	if b.stopping.Load() {
+		return nil
+	}
+	live := b.live.Load()
+	c := &conn{Conn: t, b: b, lst: l}
+	n := b.stats.Connected.Add(1)
+	for top := b.stats.MaxConnected.Load(); n > top && !b.stats.MaxConnected.CompareAndSwap(top, n); {
+		top = b.stats.MaxConnected.Load()
+	}
+	c.timer.Fire = c.timeout
+	b.clock.Arm(&c.timer, b.clock.Now()+live.MQTT.ConnectTimeout.Milliseconds())
+	return c
+}
+
+// AppendShared is part of session.Link.
+func (c *conn) AppendShared(head []byte, idOffset int, id uint16, payload []byte, owner interface{ Unref() }) {
+	c.Conn.AppendShared(head, idOffset, id, payload, owner)
+}
+
+// Data is called with what was read.
+func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
+	sc := p.Scratch.(*scratch)
+	defer sc.tally.fold(&c.b.stats)
+	live := c.b.live.Load()
+	for !c.ended.Load() && !c.Paused() {
+		rest := b[used:]
+		h, n, err := c.readHeader(rest)
+		if err != nil {
+			c.fail(err)
+			break
+		}
+		if n == 0 {
+			break
+		}
+		size := n + h.Remaining
+		if size > live.MQTT.maxPacket(c.state == connected) {
+			c.fail(refuse(packet.PacketTooLarge, ""))
+			break
+		}
+		if len(rest) < size {
+			need = size
+			break
+		}
+		sc.tally.received(h.Type, size)
+		if err := c.handle(p, sc, live, h, rest[n:size]); err != nil {
+			c.fail(err)
+		}
+		used += size
+	}
+	if c.ended.Load() {
+		return len(b), 0
+	}
+	return used, need
+}
+
+func (c *conn) readHeader(b []byte) (packet.Header, int, error) {
+	if c.version == packet.V31 {
+		return packet.ReadHeaderV31(b)
+	}
+	return packet.ReadHeader(b)
+}
+
+// handle acts on one packet. An error ends the connection.
+func (c *conn) handle(p *transport.Pass, sc *scratch, live *Live, h packet.Header, body []byte) error {
+	if c.state != connected {
+		return c.handleUnconnected(p, live, h, body)
+	}
+	switch h.Type {
+	case packet.TypePublish:
+		return c.handlePublish(p, sc, live, h, body)
+	case packet.TypePuback, packet.TypePubrec, packet.TypePubrel, packet.TypePubcomp:
+		return c.handleAck(p, sc, h.Type, body)
+	case packet.TypePingreq:
+		if len(body) != 0 {
+			return refuse(packet.MalformedPacket, "PINGREQ has a body")
+		}
+		c.Append(packet.Pingresp)
+		sc.tally.sent(packet.TypePingresp, 1)
+		p.Flush(c.Conn)
+		return nil
+	case packet.TypeSubscribe:
+		return c.handleSubscribe(p, live, body)
+	case packet.TypeUnsubscribe:
+		return c.handleUnsubscribe(p, body)
+	case packet.TypeDisconnect:
+		return c.handleDisconnect(body)
+	case packet.TypeAuth:
+		return c.handleReauth(p, body)
+	case packet.TypeConnect:
+		return refuse(packet.ProtocolError, "a second CONNECT [MQTT-3.1.0-2]")
+	}
+	return refuse(packet.ProtocolError, h.Type.String()+" is not for a server")
+}
+
+// handleUnconnected takes the packets that may come before CONNACK.
+func (c *conn) handleUnconnected(p *transport.Pass, live *Live, h packet.Header, body []byte) error {
+	switch {
+	case h.Type == packet.TypeConnect && c.state == awaitConnect:
+		return c.handleConnect(p, live, h, body)
+	case h.Type == packet.TypeAuth && c.state == awaitAuth:
+		return c.handleAuth(p, body)
+	case h.Type == packet.TypeDisconnect && c.state == awaitAuth:
+		c.shut(io.EOF)
+		return nil
+	}
+	return refuse(packet.ProtocolError, "expected CONNECT, got "+h.Type.String())
+}
+
+// await pauses reading until a host has answered: start gets the function that
+// the host calls, and returns true if it has answered at once. Then next runs at
+// once, else later, on the connection's executor. What start hands to the host
+// must not refer to the read buffer if it may return false.
+func (c *conn) await(p *transport.Pass, start func(done func()) bool, next func(p *transport.Pass)) {
+	c.next = next
+	c.Pause(pauseHook)
+	if start(func() { c.signal(wakeContinue) }) {
+		c.next = nil
+		c.Resume(pauseHook)
+		next(p)
+	}
+}
+
+// signal wakes the connection's executor; any goroutine may call it.
+func (c *conn) signal(why uint32) {
+	c.signals.Or(why)
+	c.Wake()
+}
+
+// Woken does what the connection was woken for.
+func (c *conn) Woken(p *transport.Pass) {
+	sc := p.Scratch.(*scratch)
+	defer sc.tally.fold(&c.b.stats)
+	why := c.signals.Swap(0)
+	if c.ended.Load() {
+		return
+	}
+	if why&wakeContinue != 0 && c.next != nil {
+		next := c.next
+		c.next = nil
+		c.Resume(pauseHook)
+		next(p)
+	}
+	if why&wakeAcks != 0 {
+		c.releaseAcks(p)
+	}
+	if why&wakeRetry != 0 && c.sess != nil {
+		if n := c.sess.Retry(&sc.frames); n > 0 {
+			c.b.stats.Retransmitted.Add(int64(n))
+			p.Flush(c.Conn)
+		}
+	}
+}
+
+// Drained goes on with what waited for the socket.
+func (c *conn) Drained(p *transport.Pass) {
+	// The session is set before the connection can have been written to.
+	if s := c.session(); s != nil {
+		c.pump(p, s)
+	}
+}
+
+// session returns the session while it is this connection's; any goroutine.
+func (c *conn) session() *session.Session {
+	if !c.attached.Load() {
+		return nil
+	}
+	return c.sess
+}
+
+func (c *conn) pump(p *transport.Pass, s *session.Session) {
+	sc := p.Scratch.(*scratch)
+	if n := s.Pump(&sc.frames); n > 0 {
+		sc.tally.sent(packet.TypePublish, n)
+		sc.tally.fold(&c.b.stats)
+		p.Flush(c.Conn)
+	}
+}
+
+// fail ends the connection because of something the client did, or that keeps
+// the server from serving it; the client is told as far as its version can.
+func (c *conn) fail(err error) {
+	code, reason := reasonOf(err)
+	if isProtocolError(code) {
+		c.b.stats.ProtocolErrors.Add(1)
+	}
+	if c.state != connected {
+		c.refuseConnect(code, reason)
+		c.shut(err)
+		return
+	}
+	c.end(code, reason, err)
+}
+
+// disconnect ends a connection from any goroutine, with DISCONNECT to MQTT 5
+// clients. It does nothing if it has ended already.
+func (c *conn) disconnect(code packet.ReasonCode, reason string) {
+	c.end(code, reason, refuse(code, reason))
+}
+
+func (c *conn) end(code packet.ReasonCode, reason string, err error) {
+	if c.ended.Load() {
+		return
+	}
+	if c.version == packet.V5 {
+		d := packet.Disconnect{Code: code}
+		if reason != "" && !c.noProblemInfo {
+			d.Props.SetReasonString(reason)
+		}
+		if code == packet.UseAnotherServer || code == packet.ServerShuttingDown {
+			if ref := c.b.live.Load().MQTT.ServerReference; ref != "" {
+				d.Props.SetServerReference(ref)
+			}
+		}
+		if b, encErr := d.Append(nil, c.version); encErr == nil && !c.ended.Swap(true) {
+			c.Append(b)
+			c.b.stats.PacketsSent[packet.TypeDisconnect].Add(1)
+		}
+	}
+	c.shut(err)
+}
+
+// shut closes the connection after what has been written.
+func (c *conn) shut(err error) {
+	c.once.Do(func() {
+		c.closed = err
+		c.ended.Store(true)
+		c.Conn.Close(err)
+	})
+}
+
+// reasonOf is what a client is told about an error.
+func reasonOf(err error) (packet.ReasonCode, string) {
+	var pe *packet.Error
+	if errors.As(err, &pe) {
+		return pe.Code, pe.Error()
+	}
+	var re *reasonError
+	if errors.As(err, &re) {
+		return re.code, re.reason
+	}
+	return packet.UnspecifiedError, ""
+}
+
+func isProtocolError(code packet.ReasonCode) bool {
+	switch code {
+	case packet.MalformedPacket, packet.ProtocolError, packet.UnsupportedProtocolVersion, packet.TopicAliasInvalid,
+		packet.PacketTooLarge, packet.ReceiveMaximumExceeded, packet.TopicNameInvalid:
+		return true
+	}
+	return false
+}
+
+// timeout is the function of the connection's timer, in the clock's goroutine:
+// it ends a connection that has not got through CONNECT in time, or that has
+// been silent for one and a half times its Keep Alive [MQTT-3.1.2-22].
+func (c *conn) timeout(now int64) {
+	if !c.attached.Load() {
+		c.shut(errConnectTimeout)
+		return
+	}
+	c.sess.Trim()
+	if c.keepAlive == 0 {
+		return
+	}
+	due := c.LastRead() + int64(c.keepAlive)*1500
+	if c.Paused() {
+		// It is we who do not read.
+		due = now + int64(c.keepAlive)*1500
+	}
+	if now >= due {
+		c.disconnect(packet.KeepAliveTimeout, "")
+		return
+	}
+	c.b.clock.Arm(&c.timer, due)
+}
+
+var errConnectTimeout = errors.New("no complete CONNECT within mqtt.connect_timeout")
+
+// retryDue is called by the retry timer, in the clock's goroutine.
+func (c *conn) retryDue(now int64) {
+	interval := c.b.env.Limits.Load().RetryInterval
+	if interval <= 0 || c.ended.Load() {
+		return
+	}
+	c.signal(wakeRetry)
+	// Half the interval keeps a resend at most that much late.
+	c.b.clock.Arm(c.retry, now+max(interval/2, 100))
+}
+
+// Closed is called once, when the connection is gone.
+func (c *conn) Closed(p *transport.Pass, err error) {
+	c.ended.Store(true)
+	c.b.clock.Disarm(&c.timer)
+	if c.retry != nil {
+		c.b.clock.Disarm(c.retry)
+	}
+	if c.rates != nil {
+		c.b.clock.Disarm(&c.rates.timer)
+	}
+	if c.auth != nil {
+		c.b.clock.Disarm(&c.auth.life)
+	}
+	c.b.stats.Connected.Add(-1)
+	c.b.stats.BytesSent.Add(int64(c.BytesOut()))
+	c.next = nil
+	c.dropAcks()
+	c.b.memory.forget(c)
+	if c.closed != nil {
+		err = c.closed
+	}
+	if c.sess == nil {
+		c.b.log.Debug("connection closed before CONNECT", "remote", c.RemoteAddr(), "listener", c.lst.Transport.Name, "reason", closeReason(err))
+		return
+	}
+	c.detach(p)
+	code, _ := reasonOf(err)
+	if c.normalEnd {
+		code = packet.Success
+	}
+	c.b.event(&hook.Event{Point: hook.Disconnected, Client: c.client, Code: code, Reason: closeReason(err)})
+	c.b.log.Info("client disconnected", "client", c.client.ID, "namespace", c.client.Namespace,
+		"remote", c.RemoteAddr(), "reason", closeReason(err))
+}
+
+// closeReason puts into words why a connection ended.
+func closeReason(err error) string {
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
+		return "closed by the client"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "the client took nothing within limits.write_timeout"
+	}
+	return err.Error()
+}
+
+// rateLimit holds a client's token buckets.
+type rateLimit struct {
+	messages, bytes access.Bucket
+	timer           clock.Timer
+}
+
+// limitRate charges a PUBLISH of size bytes and pauses, or ends, a client above
+// its rate.
+func (c *conn) limitRate(l *Limits, size int) error {
+	if l.PublishRate <= 0 && l.PublishBytesRate <= 0 {
+		return nil
+	}
+	if c.rates == nil {
+		c.rates = &rateLimit{}
+		c.rates.timer.Fire = func(int64) { c.Resume(pauseRate) }
+	}
+	r, now := c.rates, c.b.clock.Now()
+	r.messages.Rate, r.messages.Burst = l.PublishRate, l.PublishBurst
+	r.bytes.Rate, r.bytes.Burst = l.PublishBytesRate, l.PublishBytesBurst
+	wait := max(r.messages.Take(1, now), r.bytes.Take(float64(size), now))
+	if wait == 0 {
+		return nil
+	}
+	if l.DisconnectOnRate {
+		return refuse(packet.MessageRateTooHigh, "")
+	}
+	c.Pause(pauseRate)
+	c.b.clock.Arm(&r.timer, now+wait)
+	return nil
+}

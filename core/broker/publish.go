@@ -1,0 +1,332 @@
+package broker
+
+import (
+	"github.com/patchbay-mq/patchbay/core/hook"
+	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/transport"
+)
+
+// lastDecision remembers what a client's permissions said about the topic that
+// it published to last.
+type lastDecision struct {
+	topic  string
+	qos    byte
+	retain bool
+	allow  bool
+	until  int64
+}
+
+// decisionMillis is how long a decision of the permissions is reused: rules may
+// have an end.
+const decisionMillis = 1000
+
+// handlePublish takes one PUBLISH on its whole way: checks, permissions, hooks,
+// routing, acknowledgement. With no hook in the way nothing of the packet is
+// copied but into the out-buffers of its receivers.
+func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packet.Header, body []byte) error {
+	pub := &sc.pub
+	if err := packet.DecodePublish(pub, c.version, h, body, false); err != nil {
+		return err
+	}
+	sc.tally.payloadIn += int64(len(pub.Payload))
+	if err := c.limitRate(&live.Limits, len(body)); err != nil {
+		return err
+	}
+	if err := c.checkPublish(&live.MQTT, pub); err != nil {
+		return err
+	}
+	if c.b.memory.above.Load() {
+		c.b.memory.hold(c)
+	}
+	if pub.QoS > 0 && c.version == packet.V5 {
+		if again, n := c.sess.Received(pub.PacketID); !(again && pub.QoS == 2) && n+c.acks.owed() >= int(c.receiveMax) {
+			return refuse(packet.ReceiveMaximumExceeded, "")
+		}
+	}
+	if pub.QoS == 2 {
+		first, ok := c.sess.Receive(c, pub.PacketID)
+		if !ok {
+			return refuse(packet.SessionTakenOver, "")
+		}
+		if !first {
+			c.acknowledge(p, packet.TypePubrec, pub.PacketID, packet.Success)
+			return nil
+		}
+	}
+	m := c.view(sc, live, pub)
+	if c.b.hooks.Wants(hook.AuthorizePublish) || c.b.hooks.Wants(hook.InterceptPublish) || c.b.hooks.Wants(hook.GatePublish) {
+		c.publishByHooks(p, m, pub.PacketID)
+		return nil
+	}
+	c.finishPublish(p, sc, m, pub.PacketID)
+	return nil
+}
+
+// checkPublish checks what the codec cannot know, and resolves the Topic Alias.
+func (c *conn) checkPublish(m *MQTT, pub *packet.Publish) error {
+	switch {
+	case pub.QoS > m.MaxQoS:
+		return refuse(packet.QoSNotSupported, "[MQTT-3.2.2-11]")
+	case pub.Retain && !m.RetainAvailable:
+		return refuse(packet.RetainNotSupported, "[MQTT-3.2.2-14]")
+	}
+	if pub.Props.Set != 0 {
+		if pub.Props.Set.Has(packet.PropTopicAlias) {
+			if err := c.resolveAlias(pub); err != nil {
+				return err
+			}
+		}
+		if pub.Props.PayloadFormat == 1 && m.CheckPayloadFormat && !packet.ValidPayloadFormat(pub.Payload) {
+			return refuse(packet.PayloadFormatInvalid, "the payload is not UTF-8")
+		}
+	}
+	if len(pub.Topic) > m.MaxTopicLength || m.MaxTopicLevels > 0 && tooManyLevels(pub.Topic, m.MaxTopicLevels) {
+		return refuse(packet.TopicNameInvalid, "mqtt.max_topic_length or mqtt.max_topic_levels is exceeded")
+	}
+	return nil
+}
+
+func tooManyLevels(topic []byte, limit int) bool {
+	if len(topic) < limit {
+		return false
+	}
+	n := 1
+	for _, b := range topic {
+		if b == '/' {
+			n++
+		}
+	}
+	return n > limit
+}
+
+// resolveAlias sets or uses a Topic Alias (MQTT 5 §3.3.2.3.4).
+func (c *conn) resolveAlias(pub *packet.Publish) error {
+	a := int(pub.Props.TopicAlias)
+	if a > int(c.aliasMax) {
+		return refuse(packet.TopicAliasInvalid, "[MQTT-3.3.2-9]")
+	}
+	if c.aliases == nil {
+		c.aliases = make([][]byte, c.aliasMax)
+	}
+	known := c.aliases[a-1]
+	switch {
+	case len(pub.Topic) > 0:
+		if string(known) != string(pub.Topic) {
+			c.aliases[a-1] = append([]byte(nil), pub.Topic...)
+		}
+	case known == nil:
+		return refuse(packet.ProtocolError, "the Topic Alias has not been set")
+	default:
+		pub.Topic = known
+	}
+	return nil
+}
+
+// view describes the PUBLISH as a message, without copying.
+func (c *conn) view(sc *scratch, live *Live, pub *packet.Publish) *packet.Message {
+	m := &sc.msg
+	m.Topic, m.Payload, m.Props = pub.Topic, pub.Payload, nil
+	m.Publisher, m.QoS, m.Retain = c.client.ID, pub.QoS, pub.Retain
+	m.Received, m.Expires = c.b.clock.Now(), packet.NoExpiry
+	if pub.Props.Set != 0 {
+		m.Props = pub.Props.Forward(sc.fwd[:0])
+		if len(m.Props) > cap(sc.fwd) {
+			sc.fwd = make([]byte, 0, 2*len(m.Props))
+		}
+		if pub.Props.Set.Has(packet.PropMessageExpiryInterval) {
+			m.Expires = m.Received + int64(pub.Props.MessageExpiry)*1000
+			if m.Expires == m.Received {
+				m.Expires++ // an interval of 0 expires as soon as there is a wait
+			}
+		}
+	}
+	return m
+}
+
+// reserved tells the topics that only the server publishes to.
+func reserved[T ~string | ~[]byte](topic T) bool {
+	return len(topic) >= 4 && topic[0] == '$' && string(topic[:4]) == "$SYS" && (len(topic) == 4 || topic[4] == '/')
+}
+
+// permitted evaluates the client's own permissions.
+func (c *conn) permitted(m *packet.Message) bool {
+	if m.Topic[0] == '$' && reserved(m.Topic) {
+		return false
+	}
+	if c.perms == nil {
+		return true
+	}
+	l := &c.lastPub
+	if l.topic != string(m.Topic) || l.qos != m.QoS || l.retain != m.Retain || m.Received >= l.until {
+		t := string(m.Topic)
+		*l = lastDecision{
+			topic: t, qos: m.QoS, retain: m.Retain, until: m.Received + decisionMillis,
+			allow: c.perms.MayPublish(t, m.QoS, m.Retain, m.Received),
+		}
+	}
+	return l.allow
+}
+
+// finishPublish routes a message that no hook wanted to see and acknowledges it.
+func (c *conn) finishPublish(p *transport.Pass, sc *scratch, m *packet.Message, id uint16) {
+	if !c.permitted(m) {
+		c.refusePublish(p, m, id, packet.NotAuthorized)
+		return
+	}
+	n := c.b.route(p, sc, c.ns, m, c)
+	c.acknowledgeSafe(p, m.QoS, id, acceptedCode(n))
+}
+
+func acceptedCode(receivers int) packet.ReasonCode {
+	if receivers == 0 {
+		return packet.NoMatchingSubscribers
+	}
+	return packet.Success
+}
+
+func ackType(qos byte) packet.Type {
+	if qos == 2 {
+		return packet.TypePubrec
+	}
+	return packet.TypePuback
+}
+
+// acknowledgeSafe acknowledges once the store has what was handed to it.
+func (c *conn) acknowledgeSafe(p *transport.Pass, qos byte, id uint16, code packet.ReasonCode) {
+	if qos == 0 {
+		return
+	}
+	if c.b.syncsAtOnce {
+		c.acknowledge(p, ackType(qos), id, code)
+		return
+	}
+	held := c.hold(ackType(qos), id, code, 1)
+	if c.b.opts.Store.Sync(func(err error) { c.answered(held, syncCode(err)) }) {
+		c.answered(held, packet.Success)
+	}
+	c.releaseAcks(p)
+}
+
+func syncCode(err error) packet.ReasonCode {
+	if err != nil {
+		return packet.UnspecifiedError
+	}
+	return packet.Success
+}
+
+// refusePublish drops a message that its publisher may not send. MQTT 5 clients
+// are told; to others it looks accepted [MQTT-3.3.5-2].
+func (c *conn) refusePublish(p *transport.Pass, m *packet.Message, id uint16, code packet.ReasonCode) {
+	c.b.dropped(c.client, m, m.QoS, hook.DropNotAuthorized)
+	c.denyPublish(p, m.QoS, id, code)
+}
+
+func (c *conn) denyPublish(p *transport.Pass, qos byte, id uint16, code packet.ReasonCode) {
+	if qos == 0 {
+		return
+	}
+	if c.version < packet.V5 {
+		code = packet.Success
+	}
+	if qos == 2 && code.IsError() {
+		c.sess.Release(id) // [MQTT-4.3.3-9]: with an error the identifier is free again
+	}
+	c.acknowledge(p, ackType(qos), id, code)
+}
+
+// hooked is a message on its way through the hooks.
+type hooked struct {
+	hook.PublishRequest
+	id  uint16
+	qos byte // of publication: decides how it is acknowledged
+}
+
+// publishByHooks takes a message through AuthorizePublish, InterceptPublish and
+// GatePublish. The host may answer later, so that the message is kept.
+func (c *conn) publishByHooks(p *transport.Pass, view *packet.Message, id uint16) {
+	if !c.permitted(view) {
+		c.refusePublish(p, view, id, packet.NotAuthorized)
+		return
+	}
+	h := &hooked{id: id, qos: view.QoS}
+	h.Client, h.Message = c.client, view.Keep(c.b.messageID())
+	kept := h.Message
+	intercept := func(p *transport.Pass) {
+		if !c.b.hooks.Wants(hook.InterceptPublish) {
+			c.publishHooked(p, h)
+			kept.Unref()
+			return
+		}
+		c.await(p, func(done func()) bool {
+			return c.b.hooks.Host().Publish([]*hook.PublishRequest{&h.PublishRequest}, done)
+		}, func(p *transport.Pass) {
+			c.publishHooked(p, h)
+			kept.Unref()
+		})
+	}
+	if !c.b.hooks.Wants(hook.AuthorizePublish) {
+		intercept(p)
+		return
+	}
+	a := &hook.AuthorizeRequest{Client: c.client, Point: hook.AuthorizePublish, Topic: string(view.Topic), QoS: view.QoS, Retain: view.Retain}
+	c.await(p, func(done func()) bool { return c.b.hooks.Host().Authorize(a, done) }, func(p *transport.Pass) {
+		if !a.Allow {
+			c.refusePublish(p, kept, id, errorCode(a.Code, packet.NotAuthorized))
+			kept.Unref()
+			return
+		}
+		intercept(p)
+	})
+}
+
+func errorCode(code, otherwise packet.ReasonCode) packet.ReasonCode {
+	if code.IsError() {
+		return code
+	}
+	return otherwise
+}
+
+// publishHooked acts on the interceptors' verdict.
+func (c *conn) publishHooked(p *transport.Pass, h *hooked) {
+	sc := p.Scratch.(*scratch)
+	switch h.Verdict {
+	case hook.Drop:
+		c.b.dropped(c.client, h.Message, h.qos, hook.DropByPlugin)
+		c.acknowledgeSafe(p, h.qos, h.id, packet.Success)
+		return
+	case hook.Deny:
+		c.b.dropped(c.client, h.Message, h.qos, hook.DropByPlugin)
+		c.denyPublish(p, h.qos, h.id, errorCode(h.Code, packet.NotAuthorized))
+		return
+	case hook.Disconnect:
+		c.b.dropped(c.client, h.Message, h.qos, hook.DropByPlugin)
+		c.disconnect(errorCode(h.Code, packet.AdministrativeAction), h.Reason)
+		return
+	}
+	n := c.b.route(p, sc, c.ns, h.Message, c)
+	for _, extra := range h.Extra {
+		n += c.b.route(p, sc, c.ns, extra, c)
+	}
+	if h.qos == 0 || !c.b.hooks.Wants(hook.GatePublish) {
+		c.acknowledgeSafe(p, h.qos, h.id, acceptedCode(n))
+		return
+	}
+	c.gate(p, h, acceptedCode(n))
+}
+
+// gate holds the acknowledgement until the gate and the store have answered.
+func (c *conn) gate(p *transport.Pass, h *hooked, code packet.ReasonCode) {
+	held := c.hold(ackType(h.qos), h.id, code, 2)
+	g := &hook.GateRequest{Client: c.client, Message: h.Message.Keep(c.b.messageID())}
+	answer := func() {
+		g.Message.Unref()
+		c.answered(held, g.Code)
+	}
+	if c.b.hooks.Host().Gate(g, answer) {
+		answer()
+	}
+	if c.b.opts.Store.Sync(func(err error) { c.answered(held, syncCode(err)) }) {
+		c.answered(held, packet.Success)
+	}
+	c.releaseAcks(p)
+}

@@ -1,0 +1,190 @@
+package broker
+
+import (
+	"github.com/patchbay-mq/patchbay/core/hook"
+	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/router"
+	"github.com/patchbay-mq/patchbay/core/session"
+	"github.com/patchbay-mq/patchbay/core/transport"
+)
+
+// route retains the message if it says so and delivers it to all subscribers. It
+// returns how many subscriptions matched. from is the publisher's connection,
+// nil if it has none.
+func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.Message, from *conn) int {
+	var targets router.Targets
+	if from != nil {
+		targets = from.last.Lookup(n.router, sc.cache, m.Topic)
+	} else {
+		targets = sc.cache.Lookup(n.router, m.Topic)
+	}
+	if b.hooks.Wants(hook.Published) {
+		b.event(&hook.Event{Point: hook.Published, Client: from.clientOrNil(), Message: m, QoS: m.QoS, Publisher: m.Publisher})
+	}
+	if len(targets) == 0 && !m.Retain {
+		sc.tally.noSubscriber++
+		if b.hooks.Wants(hook.Dropped) {
+			b.event(&hook.Event{Point: hook.Dropped, Client: from.clientOrNil(), Message: m, QoS: m.QoS, Reason: hook.DropNoSubscriber, Publisher: m.Publisher})
+		}
+		return 0
+	}
+	d := delivery{b: b, p: p, sc: sc, n: n, m: m, from: from}
+	sc.frames.Begin(m, b.clock.Now())
+	if m.Retain {
+		d.retain()
+	}
+	d.byHook = b.hooks.Wants(hook.AuthorizeReceive) || b.hooks.Wants(hook.InterceptDeliver)
+	for i := range targets {
+		d.deliver(&targets[i])
+	}
+	sc.frames.End()
+	return len(targets)
+}
+
+func (c *conn) clientOrNil() *hook.Client {
+	if c == nil {
+		return nil
+	}
+	return c.client
+}
+
+// delivery is one message on its way to its receivers.
+type delivery struct {
+	b      *Broker
+	p      *transport.Pass
+	sc     *scratch
+	n      *namespace
+	m      *packet.Message
+	from   *conn
+	byHook bool
+}
+
+// deliver gives the message to one target.
+func (d *delivery) deliver(t *router.Target) {
+	if t.Group != nil {
+		d.share(t.Group, nil)
+		return
+	}
+	switch s := t.Sub.(type) {
+	case *session.Session:
+		if t.NoLocal && d.from != nil && d.from.sess == s {
+			return // [MQTT-3.8.3-3]
+		}
+		d.send(s, session.Delivery{QoS: min(t.QoS, d.m.QoS), Retain: d.m.Retain && t.RetainAsPublished, IDs: t.IDs})
+	case *localSubscriber:
+		s.receive(d.m)
+	}
+}
+
+// share gives the message to one member of a group, and to another should that
+// one's session end meanwhile.
+func (d *delivery) share(g *router.Group, exclude router.Subscriber) session.Outcome {
+	var publisher uint64
+	if d.from != nil {
+		publisher = d.from.sess.Key()
+	}
+	for range 4 {
+		t, ok := g.Pick(publisher, d.m.Topic, exclude)
+		if !ok {
+			break
+		}
+		s, ok := t.Sub.(*session.Session)
+		if !ok {
+			break
+		}
+		group, filter := g.Name()
+		o := d.send(s, session.Delivery{
+			QoS: min(t.QoS, d.m.QoS), Retain: d.m.Retain && t.RetainAsPublished, IDs: t.IDs, Group: group, Filter: filter,
+		})
+		if o != session.Gone {
+			return o
+		}
+		exclude = s
+	}
+	d.b.dropped(d.from.clientOrNil(), d.m, d.m.QoS, hook.DropNoSubscriber)
+	return session.Gone
+}
+
+// send delivers to one session.
+func (d *delivery) send(s *session.Session, how session.Delivery) session.Outcome {
+	frames := &d.sc.frames
+	if cl := s.Client.Load(); d.byHook || cl != nil && cl.Permissions.FiltersReceive() {
+		m := d.screen(cl, how)
+		if m == nil {
+			return session.Dropped
+		}
+		if m != d.m {
+			// A copy of its own, by an encoder of its own: the others get the
+			// message as it was.
+			frames = &session.Frames{NextID: d.b.messageID}
+			frames.Begin(m, d.b.clock.Now())
+			defer frames.End()
+		}
+	}
+	o := s.Deliver(frames, how)
+	switch o {
+	case session.Sent:
+		d.sc.tally.sent(packet.TypePublish, 1)
+		d.sc.tally.payloadOut += int64(len(d.m.Payload))
+		if c, ok := s.Link().(*conn); ok {
+			d.p.Flush(c.Conn)
+		}
+		if d.b.hooks.Wants(hook.Delivered) {
+			d.b.event(&hook.Event{Point: hook.Delivered, Client: s.Client.Load(), Message: d.m, QoS: how.QoS, Publisher: d.m.Publisher})
+		}
+	case session.Overflow:
+		if c, ok := s.Link().(*conn); ok {
+			c.disconnect(packet.QuotaExceeded, "session.max_queued_messages or session.max_queued_bytes is reached")
+		}
+	}
+	return o
+}
+
+// screen asks the receiver's permissions and the host about one delivery; nil
+// drops it.
+func (d *delivery) screen(cl *hook.Client, how session.Delivery) *packet.Message {
+	if cl != nil && !cl.Permissions.MayReceive(string(d.m.Topic), how.QoS, how.Retain, d.b.clock.Now()) {
+		d.b.dropped(cl, d.m, how.QoS, hook.DropNotAuthorized)
+		return nil
+	}
+	if !d.byHook {
+		return d.m
+	}
+	r := hook.ReceiveRequest{Client: cl, Message: d.m}
+	d.b.hooks.Host().Receive(&r)
+	if r.Drop {
+		d.b.dropped(cl, d.m, how.QoS, hook.DropByPlugin)
+		return nil
+	}
+	return r.Message
+}
+
+// retain keeps the message as its topic's, or clears that [MQTT-3.3.1-5..7].
+func (d *delivery) retain() {
+	b, m, opts := d.b, d.m, &d.b.live.Load().Retained
+	if !opts.Enabled {
+		return
+	}
+	if len(m.Payload) == 0 {
+		if d.n.retained.Clear(string(m.Topic)) {
+			b.event(&hook.Event{Point: hook.RetainedCleared, Client: d.from.clientOrNil(), Topic: string(m.Topic)})
+		}
+		return
+	}
+	var kept *packet.Message
+	if age := opts.MaxAge.Milliseconds(); age > 0 && (m.Expires == packet.NoExpiry || m.Expires > m.Received+age) {
+		mortal := packet.Message{
+			Topic: m.Topic, Payload: m.Payload, Props: m.Props, Publisher: m.Publisher, Received: m.Received,
+			Expires: m.Received + age, QoS: m.QoS, Retain: true,
+		}
+		kept = mortal.Keep(b.messageID())
+	} else {
+		kept = d.sc.frames.Keep()
+	}
+	if why := d.n.retained.Set(kept); why != "" {
+		b.event(&hook.Event{Point: hook.LimitReached, Client: d.from.clientOrNil(), Message: m, Reason: string(why)})
+		b.dropped(d.from.clientOrNil(), m, m.QoS, hook.DropQuota)
+		return
+	}
+	b.event(&hook.Event{Point: hook.RetainedSet, Client: d.from.clientOrNil(), Message: m})
+}

@@ -1,0 +1,357 @@
+package session
+
+import (
+	"github.com/patchbay-mq/patchbay/core/hook"
+	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
+)
+
+// Outcome says what became of a delivery.
+type Outcome uint8
+
+const (
+	// Sent: it was appended to the Link, which wants to be flushed.
+	Sent Outcome = iota
+	// Queued: it waits for the client, its window or its socket.
+	Queued
+	// Dropped: Env.Drop was told why.
+	Dropped
+	// Gone: the session has ended; another member of a group may be tried.
+	Gone
+	// Overflow: dropped, and the policy asks to close the connection.
+	Overflow
+)
+
+// Delivery is how a message goes to one session.
+type Delivery struct {
+	QoS    byte
+	Retain bool
+	// IDs are the Subscription Identifiers; Group and Filter are those of a
+	// shared subscription. They are kept as they are.
+	IDs           []uint32
+	Group, Filter string
+}
+
+func (d *Delivery) route() *store.Route {
+	if len(d.IDs) == 0 && d.Group == "" {
+		return nil
+	}
+	return &store.Route{IDs: d.IDs, Group: d.Group, Filter: d.Filter}
+}
+
+// Deliver sends or queues f's present message. QoS 0 does not take the session's
+// lock, but for receivers with Topic Aliases.
+func (s *Session) Deliver(f *Frames, d Delivery) Outcome {
+	if d.QoS == 0 {
+		return s.deliverQoS0(f, d)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return Gone
+	}
+	l := s.link.Load()
+	if l == nil || s.waiting() || s.flight >= l.window || l.out.OverHighWater() {
+		return s.enqueue(f, d)
+	}
+	if !f.fits(l, d) {
+		s.env.Drop(s, f.msg, d.QoS, hook.DropPacketTooLarge)
+		return Dropped
+	}
+	s.transmit(f, l, d.QoS, d.Retain, d.route(), f.Keep())
+	s.load.Store(int32(s.ring.live()))
+	return Sent
+}
+
+func (s *Session) deliverQoS0(f *Frames, d Delivery) Outcome {
+	l := s.link.Load()
+	if l == nil {
+		if !s.env.Limits.Load().QueueQoS0 {
+			s.env.Drop(s, f.msg, 0, hook.DropOffline)
+			return Dropped
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.ended {
+			return Gone
+		}
+		return s.enqueue(f, d)
+	}
+	if s.replaying.Load() {
+		// A retained message that has yet to go out is older than this one and
+		// may be of the same topic.
+		if o, done := s.queueBehindReplay(f, d); done {
+			return o
+		}
+	}
+	if l.out.OverHighWater() {
+		s.env.Drop(s, f.msg, 0, hook.DropOutBufferFull)
+		return Dropped
+	}
+	if l.aliases != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	}
+	if !f.send(l, 0, d.Retain, d.IDs, 0, false) {
+		s.env.Drop(s, f.msg, 0, hook.DropPacketTooLarge)
+		return Dropped
+	}
+	return Sent
+}
+
+func (s *Session) queueBehindReplay(f *Frames, d Delivery) (o Outcome, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return Gone, true
+	}
+	if !s.replaying.Load() {
+		return 0, false
+	}
+	return s.enqueue(f, d), true
+}
+
+// fits reports whether the packet is within the receiver's Maximum Packet Size.
+// It is asked before an identifier is spent; with Topic Aliases the packet may
+// turn out smaller than the size that is compared here.
+func (f *Frames) fits(l *link, d Delivery) bool {
+	if l.maxPacket == 0 {
+		return true
+	}
+	f.fill(d.QoS, d.Retain, d.IDs)
+	return uint32(f.out.Size(l.version)) <= l.maxPacket
+}
+
+// waiting reports whether something has to go out before a new message.
+func (s *Session) waiting() bool {
+	return s.queued() > 0 || len(s.replay) > 0 || s.unsent != s.ring.next
+}
+
+func (s *Session) queued() int {
+	if s.queue == nil {
+		return 0
+	}
+	return s.queue.Len()
+}
+
+// transmit puts a message on the ring and on the link; the reference to m is the
+// ring's.
+func (s *Session) transmit(f *Frames, l *link, qos byte, retain bool, route *store.Route, m *packet.Message) {
+	e := unacked{msg: m, route: route, qos: qos, sentAt: coarse(f.now), flags: flagCounted}
+	if qos == 2 {
+		e.state = awaitPubrec
+	}
+	if retain {
+		e.flags |= flagRetain
+	}
+	p := s.ring.push(e)
+	s.unsent = s.ring.next
+	s.flight++
+	f.send(l, qos, retain, routeIDs(route), idOf(p.seq), false)
+}
+
+func routeIDs(r *store.Route) []uint32 {
+	if r == nil {
+		return nil
+	}
+	return r.IDs
+}
+
+func coarse(now int64) uint32 { return uint32(now / 100) }
+
+// enqueue puts the message at the end of the queue, within its bounds.
+func (s *Session) enqueue(f *Frames, d Delivery) Outcome {
+	lim := s.env.Limits.Load()
+	if s.queue == nil {
+		s.queue = s.env.Store.Queue(s.namespace, s.id)
+	}
+	size := int64(f.msg.Size())
+	full := func() bool {
+		return lim.MaxQueued > 0 && s.queue.Len() >= lim.MaxQueued ||
+			lim.MaxQueuedBytes > 0 && s.queue.Bytes()+size > lim.MaxQueuedBytes
+	}
+	if full() {
+		s.dropExpired(f.now)
+	}
+	for full() {
+		if lim.Policy != DropOldest || s.queue.Len() == 0 {
+			s.env.Drop(s, f.msg, d.QoS, hook.DropQueueFull)
+			if lim.Policy == Disconnect && s.link.Load() != nil {
+				return Overflow
+			}
+			return Dropped
+		}
+		e, _ := s.queue.Pop()
+		s.env.Drop(s, e.Message, e.QoS, hook.DropQueueFull)
+		e.Message.Unref()
+	}
+	s.queue.Push(store.Entry{Message: f.Keep(), Route: d.route(), QoS: d.QoS, Retain: d.Retain})
+	s.load.Store(int32(s.ring.live() + s.queued()))
+	return Queued
+}
+
+// dropExpired takes expired messages off the front of the queue [MQTT-3.3.2-5].
+func (s *Session) dropExpired(now int64) {
+	for {
+		e, ok := s.queue.Front()
+		if !ok || !e.Message.Expired(now) {
+			return
+		}
+		s.queue.Pop()
+		s.env.Drop(s, e.Message, e.QoS, hook.DropExpired)
+		e.Message.Unref()
+	}
+}
+
+// Pump sends what may be sent: first, on a new connection, what the last one
+// left unacknowledged, in the original order and with DUP [MQTT-4.4.0-1], then
+// the queue, as far as the window and the Link allow. It returns how many packets it appended to the
+// Link, which then wants to be flushed. f must not have a message under way.
+func (s *Session) Pump(f *Frames) (sent int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.link.Load()
+	if l == nil || !s.waiting() {
+		return 0
+	}
+	now := s.env.Now()
+	sent = s.resend(f, l, now)
+	for s.unsent == s.ring.next && s.flight < l.window && !l.out.OverHighWater() {
+		e, ok := s.next()
+		if !ok {
+			break
+		}
+		if s.sendQueued(f, l, e, now) {
+			sent++
+		}
+	}
+	if len(s.replay) == 0 && s.queued() == 0 {
+		s.replaying.Store(false)
+	}
+	s.load.Store(int32(s.ring.live() + s.queued()))
+	return sent
+}
+
+// sendQueued sends an entry that was popped, or drops it for a reason.
+func (s *Session) sendQueued(f *Frames, l *link, e store.Entry, now int64) bool {
+	if e.Message.Expired(now) {
+		s.env.Drop(s, e.Message, e.QoS, hook.DropExpired)
+		e.Message.Unref()
+		return false
+	}
+	f.Begin(e.Message, now)
+	defer f.End()
+	d := Delivery{QoS: e.QoS, Retain: e.Retain, IDs: routeIDs(e.Route)}
+	if !f.fits(l, d) {
+		s.env.Drop(s, e.Message, e.QoS, hook.DropPacketTooLarge)
+		e.Message.Unref()
+		return false
+	}
+	if e.QoS == 0 {
+		f.send(l, 0, e.Retain, d.IDs, 0, false)
+		e.Message.Unref()
+		return true
+	}
+	s.transmit(f, l, e.QoS, e.Retain, e.Route, e.Message)
+	return true
+}
+
+// resend goes on with the messages of the ring that the present Link has not
+// seen.
+func (s *Session) resend(f *Frames, l *link, now int64) (sent int) {
+	for s.unsent != s.ring.next {
+		e := s.ring.from(s.unsent)
+		if e == nil {
+			s.unsent = s.ring.next
+			break
+		}
+		if s.flight >= l.window || l.out.OverHighWater() {
+			break
+		}
+		s.unsent = e.seq + 1
+		if e.state != settled && s.sendAgain(f, l, e, now) {
+			sent++
+		}
+	}
+	return sent
+}
+
+// Replay gives the session messages that it should get next, one after the other
+// as fast as it takes them: the retained messages of a new subscription. They do
+// not count against the bounds of the queue, since they are kept elsewhere
+// anyway. The references of the entries go along. Pump sends them.
+func (s *Session) Replay(entries []store.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		for _, e := range entries {
+			e.Message.Unref()
+		}
+		return
+	}
+	if len(s.replay) == 0 {
+		s.replay = entries
+	} else {
+		s.replay = append(s.replay, entries...)
+	}
+	s.replaying.Store(true)
+}
+
+// next takes the next entry that waits to be sent for the first time.
+func (s *Session) next() (e store.Entry, ok bool) {
+	if len(s.replay) > 0 {
+		e = s.replay[0]
+		s.replay[0] = store.Entry{}
+		if s.replay = s.replay[1:]; len(s.replay) == 0 {
+			s.replay = nil
+		}
+		return e, true
+	}
+	if s.queue == nil {
+		return e, false
+	}
+	return s.queue.Pop()
+}
+
+// sendAgain sends one unacknowledged message again: as PUBREL if PUBREC has
+// come, else as PUBLISH with DUP [MQTT-3.3.1-1]. It returns false if the
+// receiver cannot take the packet: then it is dropped and settled, as if it had
+// been acknowledged [MQTT-3.1.2-25].
+func (s *Session) sendAgain(f *Frames, l *link, e *unacked, now int64) bool {
+	e.sentAt = coarse(now)
+	if e.state == awaitPubcomp {
+		s.sendPubrel(l, idOf(e.seq), packet.Success)
+		return true
+	}
+	f.Begin(e.msg, now)
+	defer f.End()
+	if !f.send(l, e.qos, e.flags&flagRetain != 0, routeIDs(e.route), idOf(e.seq), true) {
+		s.env.Drop(s, e.msg, e.qos, hook.DropPacketTooLarge)
+		s.release(e)
+		return false
+	}
+	if e.flags&flagCounted == 0 {
+		e.flags |= flagCounted
+		s.flight++
+	}
+	return true
+}
+
+func (s *Session) sendPubrel(l *link, id uint16, code packet.ReasonCode) {
+	var buf [8]byte
+	l.out.Append(packet.AppendAck(buf[:0], packet.TypePubrel, l.version, id, code, nil))
+}
+
+// release settles an entry and gives its message back.
+func (s *Session) release(e *unacked) {
+	if e.flags&flagCounted != 0 {
+		s.flight--
+	}
+	if e.msg != nil {
+		e.msg.Unref()
+	}
+	s.ring.settle(e)
+}

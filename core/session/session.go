@@ -1,0 +1,393 @@
+package session
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/patchbay-mq/patchbay/core/clock"
+	"github.com/patchbay-mq/patchbay/core/hook"
+	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
+)
+
+// NeverExpires is the Session Expiry Interval of a session without end
+// [MQTT-3.1.2-23].
+const NeverExpires = math.MaxUint32
+
+// QueuePolicy says what happens to a message that finds its session's queue full.
+type QueuePolicy uint8
+
+const (
+	// DropNew drops the message that came.
+	DropNew QueuePolicy = iota
+	// DropOldest drops the message that has waited longest.
+	DropOldest
+	// Disconnect closes the connection (Quota exceeded) and drops the message.
+	Disconnect
+)
+
+// Limits bound a session. They are shared and not changed once in use.
+type Limits struct {
+	// MaxInflight bounds the unacknowledged messages to a client, 1 to 65,535,
+	// below what its own Receive Maximum allows.
+	MaxInflight int
+	// MaxQueued and MaxQueuedBytes bound what waits; 0 is no bound.
+	MaxQueued      int
+	MaxQueuedBytes int64
+	Policy         QueuePolicy
+	// QueueQoS0 keeps QoS 0 messages for sessions that are away.
+	QueueQoS0 bool
+	// RetryInterval is how long an acknowledgement may take before the message is
+	// sent again on the same connection, in milliseconds, for MQTT 3 clients only;
+	// 0 never. Each further attempt waits RetryBackoff times longer, RetryMax
+	// bounds their number.
+	RetryInterval int64
+	RetryBackoff  float64
+	RetryMax      int
+}
+
+// Env is what all sessions of a broker share.
+type Env struct {
+	// Limits may be replaced at any time.
+	Limits atomic.Pointer[Limits]
+	Store  store.Store
+	// Now is the time in Unix milliseconds.
+	Now func() int64
+	// Drop is told of every message that a session drops, with one of the
+	// reasons of core/hook. It may be called with the session's lock held and
+	// must neither block nor call back.
+	Drop func(s *Session, m *packet.Message, qos byte, reason string)
+	// GaveUp is told of a message that reached the retry cap; the same rules.
+	GaveUp func(s *Session, m *packet.Message)
+}
+
+// Link is the open connection of a session. Appending never blocks and never
+// fails: what is appended to a closed Link is gone.
+type Link interface {
+	Append(b []byte)
+	AppendPublish(frame []byte, idOffset int, id uint16)
+	// AppendShared copies head and refers to payload until owner.Unref is called.
+	AppendShared(head []byte, idOffset int, id uint16, payload []byte, owner interface{ Unref() })
+	// OverHighWater reports whether the receiver takes less than it is sent.
+	OverHighWater() bool
+}
+
+// Params are the properties of one connection that bear on delivery.
+type Params struct {
+	Version packet.Version
+	// ReceiveMaximum is the client's; 0 stands for 65,535.
+	ReceiveMaximum uint16
+	// MaximumPacketSize is the client's, in bytes; 0 is no limit.
+	MaximumPacketSize uint32
+	// TopicAliasMaximum is how many Topic Aliases to use towards the client.
+	TopicAliasMaximum uint16
+	// SessionExpiry is the Session Expiry Interval in seconds.
+	SessionExpiry uint32
+	// Will is nil without one.
+	Will *Will
+	// Greeting is appended to the Link before anything else can be: CONNACK goes
+	// first [MQTT-3.2.0-1].
+	Greeting []byte
+}
+
+// Will is the Will Message of a connection.
+type Will struct {
+	// Message is kept; the reference goes along with the Will.
+	Message *packet.Message
+	// Delay is the Will Delay Interval in seconds.
+	Delay uint32
+	// Expiry is the Will's Message Expiry Interval in seconds, counted from its
+	// publication.
+	Expiry    uint32
+	HasExpiry bool
+}
+
+// link is a Link with what delivery has to know of it; immutable but for the
+// aliases, which the session's lock guards.
+type link struct {
+	out       Link
+	version   packet.Version
+	maxPacket uint32
+	window    int
+	aliases   *aliasTable
+}
+
+// Session is one client's session. The zero value is not usable; see New.
+type Session struct {
+	id, namespace string
+	key           uint64
+	env           *Env
+
+	// Timer is for the session's owner: it ends the session, or publishes the
+	// delayed Will, of a client that is away.
+	Timer clock.Timer
+
+	// Client describes the client of the present or last connection; its owner
+	// sets it.
+	Client atomic.Pointer[hook.Client]
+
+	link      atomic.Pointer[link]
+	load      atomic.Int32
+	replaying atomic.Bool // replay is not empty
+
+	mu       sync.Mutex
+	ended    bool
+	ring     ring
+	flight   int    // PUBLISH packets on the present Link that count against its window
+	unsent   uint64 // messages of the ring from this seq on have not been resent on the present Link
+	replay   []store.Entry
+	queue    store.Queue
+	inbound  idSet
+	subs     map[string]Subscription
+	expiry   uint32
+	will     *Will
+	willDue  int64 // Unix ms at which the Will of a closed connection is to be published
+	detached int64 // Unix ms of the end of the last connection
+}
+
+// New returns an empty session that is not attached. key has to be unique.
+func New(env *Env, namespace, clientID string, key uint64) *Session {
+	return &Session{env: env, namespace: namespace, id: clientID, key: key}
+}
+
+// ID is the Client Identifier.
+func (s *Session) ID() string { return s.id }
+
+// Namespace is the namespace that the client belongs to.
+func (s *Session) Namespace() string { return s.namespace }
+
+// Key is unique among all sessions of the process.
+func (s *Session) Key() uint64 { return s.key }
+
+// Online reports whether the session has a connection.
+func (s *Session) Online() bool { return s.link.Load() != nil }
+
+// Load is the number of messages that are not acknowledged or wait, about.
+func (s *Session) Load() int { return int(s.load.Load()) }
+
+// Link returns the session's open connection, nil if there is none.
+func (s *Session) Link() Link {
+	if l := s.link.Load(); l != nil {
+		return l.out
+	}
+	return nil
+}
+
+// Attach makes out the session's connection. It returns the Link that was
+// attached before, if any (the caller closes it), and the Will of that
+// connection if it has to be published now: one without a delay, since a
+// delayed Will is withdrawn by the new connection [MQTT-3.1.3-9]. ok is false if
+// the session has ended meanwhile. The caller calls Pump next.
+func (s *Session) Attach(out Link, p Params) (old Link, will *Will, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil, nil, false
+	}
+	if l := s.link.Load(); l != nil {
+		old = l.out
+		if s.will != nil && s.will.Delay == 0 {
+			will, s.will = s.will, nil
+		}
+	}
+	s.dropWill()
+	l := &link{out: out, version: p.Version, maxPacket: p.MaximumPacketSize, window: int(p.ReceiveMaximum)}
+	if l.window == 0 {
+		l.window = 65535
+	}
+	l.window = min(l.window, s.env.Limits.Load().MaxInflight)
+	if p.TopicAliasMaximum > 0 {
+		l.aliases = &aliasTable{max: p.TopicAliasMaximum, byName: make(map[string]uint16)}
+	}
+	s.will, s.expiry = p.Will, p.SessionExpiry
+	s.flight = 0
+	if s.ring.n > 0 {
+		s.unsent = s.ring.at(0).seq
+		for i := range s.ring.n {
+			e := s.ring.at(i)
+			e.flags &^= flagCounted | flagGivenUp
+			e.attempts = 0
+		}
+	} else {
+		s.unsent = s.ring.next
+	}
+	out.Append(p.Greeting)
+	s.link.Store(l)
+	return old, will, true
+}
+
+// Resumable reports whether a new connection would find the session's state: it
+// has not ended, and would outlive the connection that it may have.
+func (s *Session) Resumable(now int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ended && s.expiry > 0 && (s.link.Load() != nil || !s.expired(now))
+}
+
+func (s *Session) expired(now int64) bool {
+	return s.expiry != NeverExpires && now >= s.detached+int64(s.expiry)*1000
+}
+
+// SetExpiry changes the Session Expiry Interval, as a DISCONNECT may.
+func (s *Session) SetExpiry(seconds uint32) {
+	s.mu.Lock()
+	s.expiry = seconds
+	s.mu.Unlock()
+}
+
+// Expiry is the Session Expiry Interval in seconds.
+func (s *Session) Expiry() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expiry
+}
+
+// DiscardWill deletes the Will without publishing it [MQTT-3.1.2-10].
+func (s *Session) DiscardWill() {
+	s.mu.Lock()
+	s.dropWill()
+	s.mu.Unlock()
+}
+
+func (s *Session) dropWill() {
+	if s.will != nil {
+		s.will.Message.Unref()
+		s.will, s.willDue = nil, 0
+	}
+}
+
+// Detach takes the connection away, if out still is the session's. It returns
+// the Will if it has to be published now, and at, the time in Unix milliseconds
+// when the owner has to look after the session again (Due): 0 if never.
+func (s *Session) Detach(out Link) (will *Will, at int64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.link.Load(); l == nil || l.out != out {
+		return nil, 0, false
+	}
+	s.link.Store(nil)
+	now := s.env.Now()
+	s.detached = now
+	s.ring.trim()
+	s.inbound.trim()
+	if s.will != nil {
+		// The Will goes out after its delay or when the session ends, whichever
+		// happens first [MQTT-3.1.3-9].
+		if delay := min(s.will.Delay, s.expiry); delay == 0 {
+			will, s.will = s.will, nil
+		} else {
+			s.willDue = now + int64(delay)*1000
+		}
+	}
+	return will, s.nextDue(), true
+}
+
+// Due is called at the time that Detach or Due named: it returns the Will if its
+// time has come, whether the session has expired, and when to call again. On a
+// session that is attached again it does nothing.
+func (s *Session) Due(now int64) (will *Will, expired bool, at int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.link.Load() != nil {
+		return nil, false, 0
+	}
+	expired = s.expired(now)
+	if s.will != nil && (expired || now >= s.willDue) {
+		will, s.will, s.willDue = s.will, nil, 0
+	}
+	return will, expired, s.nextDue()
+}
+
+func (s *Session) nextDue() int64 {
+	var at int64
+	if s.expiry != NeverExpires {
+		at = s.detached + int64(s.expiry)*1000
+	}
+	if s.will != nil && s.willDue != 0 && (at == 0 || s.willDue < at) {
+		at = s.willDue
+	}
+	return at
+}
+
+// Orphan is a message of a shared subscription that a session left
+// unacknowledged when it ended; its reference goes along.
+type Orphan struct {
+	Message *packet.Message
+	Route   *store.Route
+}
+
+// End ends the session: everything is given back. It returns the link that was
+// open, the Will to publish (the session's end publishes it in any case), the
+// Topic Filters that were subscribed, and the messages that other members of
+// shared groups should get. ok is false if it had ended before.
+func (s *Session) End() (old Link, will *Will, subs map[string]Subscription, orphans []Orphan, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil, nil, nil, nil, false
+	}
+	s.ended = true
+	if l := s.link.Swap(nil); l != nil {
+		old = l.out
+	}
+	will, s.will = s.will, nil
+	subs, s.subs = s.subs, nil
+	orphan := func(m *packet.Message, r *store.Route) {
+		if r != nil && r.Group != "" {
+			orphans = append(orphans, Orphan{m, r})
+			return
+		}
+		m.Unref()
+	}
+	for i := range s.ring.n {
+		if e := s.ring.at(i); e.msg != nil {
+			orphan(e.msg, e.route)
+		}
+	}
+	s.ring = ring{}
+	for _, e := range s.replay {
+		e.Message.Unref()
+	}
+	s.replay = nil
+	s.replaying.Store(false)
+	if s.queue != nil {
+		for e, more := s.queue.Pop(); more; e, more = s.queue.Pop() {
+			orphan(e.Message, e.Route)
+		}
+		s.queue = nil
+	}
+	s.inbound = idSet{}
+	s.load.Store(0)
+	return old, will, subs, orphans, true
+}
+
+// Trim gives memory back that an idle session does not need. It is meant to be
+// called now and then, not for each message.
+func (s *Session) Trim() {
+	s.mu.Lock()
+	s.ring.trim()
+	s.inbound.trim()
+	s.mu.Unlock()
+}
+
+// Stats is a snapshot of a session for people and metrics.
+type Stats struct {
+	Inflight, Queued int
+	QueuedBytes      int64
+	InboundQoS2      int
+	Subscriptions    int
+	Expiry           uint32
+	Detached         int64 // Unix milliseconds, 0 if never
+}
+
+// Stats returns a snapshot.
+func (s *Session) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{Inflight: s.ring.live(), InboundQoS2: s.inbound.n, Subscriptions: len(s.subs), Expiry: s.expiry, Detached: s.detached}
+	if s.queue != nil {
+		st.Queued, st.QueuedBytes = s.queue.Len(), s.queue.Bytes()
+	}
+	return st
+}

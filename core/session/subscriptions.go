@@ -1,0 +1,55 @@
+package session
+
+// Subscription is what a session remembers of one of its Topic Filters; the
+// router does the matching.
+type Subscription struct {
+	QoS               byte
+	NoLocal           bool
+	RetainAsPublished bool
+	RetainHandling    byte
+	ID                uint32 // Subscription Identifier, 0 none
+}
+
+// Subscribe remembers a subscription under its whole Topic Filter (with
+// `$share`) and reports whether there was one before. max bounds their number
+// (0 no bound); ok is false if a new one would exceed it, or if the session has
+// ended.
+func (s *Session) Subscribe(filter string, sub Subscription, max int) (existed, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false, false
+	}
+	_, existed = s.subs[filter]
+	if !existed && max > 0 && len(s.subs) >= max {
+		return false, false
+	}
+	if s.subs == nil {
+		s.subs = make(map[string]Subscription)
+	}
+	s.subs[filter] = sub
+	return existed, true
+}
+
+// Unsubscribe forgets a subscription and reports whether there was one.
+func (s *Session) Unsubscribe(filter string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.subs[filter]
+	delete(s.subs, filter)
+	if len(s.subs) == 0 {
+		s.subs = nil
+	}
+	return ok
+}
+
+// Subscriptions returns a copy of all subscriptions by Topic Filter.
+func (s *Session) Subscriptions() map[string]Subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := make(map[string]Subscription, len(s.subs))
+	for f, sub := range s.subs {
+		m[f] = sub
+	}
+	return m
+}
