@@ -154,7 +154,7 @@ func (c *conn) reauthenticated(p *transport.Pass, res *hook.AuthResult) error {
 	if res.Attributes != nil {
 		next.Attributes = res.Attributes
 	}
-	c.client, c.perms, c.lastPub = &next, res.Permissions, lastDecision{}
+	c.client, c.perms, c.lastPub, c.answers = &next, res.Permissions, lastDecision{}, nil
 	c.sess.Client.Store(c.client)
 	c.limitLife(res.ExpiresAt)
 	data := res.AuthData

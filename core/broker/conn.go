@@ -52,6 +52,7 @@ type conn struct {
 	perms     *access.Permissions
 	last      router.Last
 	lastPub   lastDecision
+	answers   map[question]answer
 	aliases   [][]byte // by Topic Alias - 1, from the client
 	keepAlive uint16   // as granted, seconds
 	// receiveMax and aliasMax are what the client was told in CONNACK.

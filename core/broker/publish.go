@@ -6,20 +6,6 @@ import (
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
-// lastDecision remembers what a client's permissions said about the topic that
-// it published to last.
-type lastDecision struct {
-	topic  string
-	qos    byte
-	retain bool
-	allow  bool
-	until  int64
-}
-
-// decisionMillis is how long a decision of the permissions is reused: rules may
-// have an end.
-const decisionMillis = 1000
-
 // handlePublish takes one PUBLISH on its whole way: checks, permissions, hooks,
 // routing, acknowledgement. With no hook in the way nothing of the packet is
 // copied but into the out-buffers of its receivers.
@@ -148,25 +134,6 @@ func reserved[T ~string | ~[]byte](topic T) bool {
 	return len(topic) >= 4 && topic[0] == '$' && string(topic[:4]) == "$SYS" && (len(topic) == 4 || topic[4] == '/')
 }
 
-// permitted evaluates the client's own permissions.
-func (c *conn) permitted(m *packet.Message) bool {
-	if m.Topic[0] == '$' && reserved(m.Topic) {
-		return false
-	}
-	if c.perms == nil {
-		return true
-	}
-	l := &c.lastPub
-	if l.topic != string(m.Topic) || l.qos != m.QoS || l.retain != m.Retain || m.Received >= l.until {
-		t := string(m.Topic)
-		*l = lastDecision{
-			topic: t, qos: m.QoS, retain: m.Retain, until: m.Received + decisionMillis,
-			allow: c.perms.MayPublish(t, m.QoS, m.Retain, m.Received),
-		}
-	}
-	return l.allow
-}
-
 // finishPublish routes a message that no hook wanted to see and acknowledges it.
 func (c *conn) finishPublish(p *transport.Pass, sc *scratch, m *packet.Message, id uint16) {
 	if !c.permitted(m) {
@@ -268,22 +235,15 @@ func (c *conn) publishByHooks(p *transport.Pass, view *packet.Message, id uint16
 		intercept(p)
 		return
 	}
-	a := &hook.AuthorizeRequest{Client: c.client, Point: hook.AuthorizePublish, Topic: string(view.Topic), QoS: view.QoS, Retain: view.Retain}
-	c.await(p, func(done func()) bool { return c.b.hooks.Host().Authorize(a, done) }, func(p *transport.Pass) {
-		if !a.Allow {
-			c.refusePublish(p, kept, id, errorCode(a.Code, packet.NotAuthorized))
+	what := question{point: hook.AuthorizePublish, topic: string(view.Topic), qos: view.QoS, retain: view.Retain}
+	c.authorize(p, what, func(p *transport.Pass, code packet.ReasonCode) {
+		if code.IsError() {
+			c.refusePublish(p, kept, id, code)
 			kept.Unref()
 			return
 		}
 		intercept(p)
 	})
-}
-
-func errorCode(code, otherwise packet.ReasonCode) packet.ReasonCode {
-	if code.IsError() {
-		return code
-	}
-	return otherwise
 }
 
 // publishHooked acts on the interceptors' verdict.

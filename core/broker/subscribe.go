@@ -46,13 +46,10 @@ func (c *conn) authorizeSubscribe(p *transport.Pass, id uint16, r *hook.Subscrib
 		if err != nil {
 			continue // subscribe says so
 		}
-		a := &hook.AuthorizeRequest{Client: c.client, Point: hook.AuthorizeSubscribe, Topic: f.Filter, QoS: r.Subscriptions[i].QoS}
-		at := i
-		c.await(p, func(done func()) bool { return c.b.hooks.Host().Authorize(a, done) }, func(p *transport.Pass) {
-			if !a.Allow {
-				r.Codes[at] = errorCode(a.Code, packet.NotAuthorized)
-			}
-			c.authorizeSubscribe(p, id, r, at+1)
+		what := question{point: hook.AuthorizeSubscribe, topic: f.Filter, qos: r.Subscriptions[i].QoS}
+		c.authorize(p, what, func(p *transport.Pass, code packet.ReasonCode) {
+			r.Codes[i] = code
+			c.authorizeSubscribe(p, id, r, i+1)
 		})
 		return
 	}
