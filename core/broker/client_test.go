@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"testing"
 	"time"
@@ -18,7 +19,8 @@ const patience = 10 * time.Second
 // start runs a broker on a free port of loopback until the test ends.
 func start(t testing.TB, options ...func(*Options)) (*Broker, string) {
 	t.Helper()
-	b, err := New(options...)
+	quiet := func(o *Options) { o.Logger = slog.New(slog.DiscardHandler) }
+	b, err := New(append([]func(*Options){quiet}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ const (
 	pauseAcks
 	pauseRate
 	pauseMemory
+	pauseStall
 )
 
 // What a wake-up of a connection is for.
@@ -66,7 +67,9 @@ type conn struct {
 	next   func(p *transport.Pass) // to go on with when a host has answered
 	auth   *authExchange
 	rates  *rateLimit
-	closed error // why the broker itself closed; guarded by once
+	stall  *stall                  // c waits for a receiver
+	feed   atomic.Pointer[feeders] // others wait for c
+	closed error                   // why the broker itself closed; guarded by once
 	once   sync.Once
 
 	timer clock.Timer // until CONNECT is done its time limit, then keep-alive
@@ -242,9 +245,11 @@ func (c *conn) Woken(p *transport.Pass) {
 
 // Drained goes on with what waited for the socket.
 func (c *conn) Drained(p *transport.Pass) {
-	// The session is set before the connection can have been written to.
 	if s := c.session(); s != nil {
 		c.pump(p, s)
+	}
+	if !c.OverHighWater() {
+		c.caughtUp()
 	}
 }
 
@@ -262,6 +267,9 @@ func (c *conn) pump(p *transport.Pass, s *session.Session) {
 		sc.tally.sent(packet.TypePublish, n)
 		sc.tally.fold(&c.b.stats)
 		p.Flush(c.Conn)
+	}
+	if c.feed.Load() != nil && !c.congested() {
+		c.caughtUp()
 	}
 }
 
@@ -389,6 +397,10 @@ func (c *conn) Closed(p *transport.Pass, err error) {
 	if c.auth != nil {
 		c.b.clock.Disarm(&c.auth.life)
 	}
+	if c.stall != nil {
+		c.b.clock.Disarm(&c.stall.timer)
+	}
+	c.caughtUp()
 	c.b.stats.Connected.Add(-1)
 	c.b.stats.BytesSent.Add(int64(c.BytesOut()))
 	c.next = nil

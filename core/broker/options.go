@@ -98,6 +98,9 @@ type Limits struct {
 	MaxConnections int
 	// Memory is the watermark in bytes above which publishers are not read from.
 	Memory int64
+	// PublisherStall is how long a publisher waits for the only receiver of its
+	// message to catch up, before messages are dropped.
+	PublisherStall time.Duration
 	// PublishRate is in messages a second for one client, PublishBytesRate in
 	// bytes a second; the bursts are one second's worth by default.
 	PublishRate, PublishBurst           float64
@@ -135,6 +138,7 @@ func DefaultOptions() Options {
 				MaxExpiry: session.NeverExpires, Expiry311: session.NeverExpires, MaxWillDelay: math.MaxUint32,
 			},
 			Retained: Retained{Enabled: true},
+			Limits:   Limits{PublisherStall: 100 * time.Millisecond},
 			Sys:      Sys{Interval: 10 * time.Second},
 		},
 	}

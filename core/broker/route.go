@@ -38,6 +38,9 @@ func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.M
 		d.deliver(&targets[i])
 	}
 	sc.frames.End()
+	if len(targets) == 1 && from != nil && d.receiver != nil && d.receiver.congested() {
+		from.waitFor(d.receiver)
+	}
 	return len(targets)
 }
 
@@ -57,6 +60,8 @@ type delivery struct {
 	m      *packet.Message
 	from   *conn
 	byHook bool
+	// receiver is the last connection that the message went to, or is to go to.
+	receiver *conn
 }
 
 // deliver gives the message to one target.
@@ -123,11 +128,14 @@ func (d *delivery) send(s *session.Session, how session.Delivery) session.Outcom
 	}
 	o := s.Deliver(frames, how)
 	switch o {
+	case session.Queued:
+		d.receiver, _ = s.Link().(*conn)
 	case session.Sent:
 		d.sc.tally.sent(packet.TypePublish, 1)
 		d.sc.tally.payloadOut += int64(len(d.m.Payload))
 		if c, ok := s.Link().(*conn); ok {
 			d.p.Flush(c.Conn)
+			d.receiver = c
 		}
 		if d.b.hooks.Wants(hook.Delivered) {
 			d.b.event(&hook.Event{Point: hook.Delivered, Client: s.Client.Load(), Message: d.m, QoS: how.QoS, Publisher: d.m.Publisher})

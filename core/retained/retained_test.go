@@ -53,7 +53,7 @@ func TestAgainstNaiveModel(t *testing.T) {
 		expires int64
 	}
 	model := map[string]value{}
-	for i := range 30_000 {
+	for i := range 12_000 {
 		now := int64(i)
 		switch k := name(); rng.Intn(4) {
 		case 0, 1:

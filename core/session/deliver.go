@@ -84,7 +84,7 @@ func (s *Session) deliverQoS0(f *Frames, d Delivery) Outcome {
 			return o
 		}
 	}
-	if l.out.OverHighWater() {
+	if l.out.Full() {
 		s.env.Drop(s, f.msg, 0, hook.DropOutBufferFull)
 		return Dropped
 	}

@@ -69,8 +69,10 @@ type Link interface {
 	AppendPublish(frame []byte, idOffset int, id uint16)
 	// AppendShared copies head and refers to payload until owner.Unref is called.
 	AppendShared(head []byte, idOffset int, id uint16, payload []byte, owner interface{ Unref() })
-	// OverHighWater reports whether the receiver takes less than it is sent.
+	// OverHighWater reports whether the receiver takes less than it is sent:
+	// messages that can wait do. Full reports whether others have to be dropped.
 	OverHighWater() bool
+	Full() bool
 }
 
 // Params are the properties of one connection that bear on delivery.

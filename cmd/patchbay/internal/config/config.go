@@ -135,6 +135,11 @@ type Limits struct {
 	// A client that takes nothing of what waits for it for so long is closed.
 	WriteTimeout Duration `key:"write_timeout" default:"30s" min:"1s" max:"1h"`
 
+	// How long a publisher whose message has a single receiver waits for that
+	// one to catch up, before messages are dropped. With several receivers
+	// nobody waits for the slowest.
+	PublisherStall Duration `key:"publisher_stall" default:"100ms" min:"0s" max:"1m" unit:"0 = never" live:"true"`
+
 	// PUBLISH packets that one client may send.
 	PublishRate Rate `key:"publish_rate" default:"0/s" min:"0/s" unit:"per client, 0 = no limit" live:"true"`
 
