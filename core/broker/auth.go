@@ -86,14 +86,7 @@ func (c *conn) sendAuth(p *transport.Pass, code packet.ReasonCode, data []byte) 
 	if data != nil {
 		a.Props.SetAuthData(data)
 	}
-	b, err := a.Append(nil, c.version)
-	if err != nil {
-		return err
-	}
-	c.Append(b)
-	c.b.stats.PacketsSent[packet.TypeAuth].Add(1)
-	p.Flush(c.Conn)
-	return nil
+	return c.reply(p, packet.TypeAuth, &a)
 }
 
 // handleAuth goes on with the exchange that CONNECT began.

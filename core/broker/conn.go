@@ -60,8 +60,9 @@ type conn struct {
 	receiveMax, aliasMax uint16
 	version              packet.Version
 	state                uint8
-	noProblemInfo        bool // the client wants no Reason Strings [MQTT-3.1.2-29]
-	normalEnd            bool // it said DISCONNECT, or was sent one
+	maxOut               uint32 // the client's Maximum Packet Size, 0 no limit
+	noProblemInfo        bool   // the client wants no Reason Strings [MQTT-3.1.2-29]
+	normalEnd            bool   // it said DISCONNECT, or was sent one
 
 	acks   ackQueue
 	next   func(p *transport.Pass) // to go on with when a host has answered
@@ -308,12 +309,41 @@ func (c *conn) end(code packet.ReasonCode, reason string, err error) {
 				d.Props.SetServerReference(ref)
 			}
 		}
-		if b, encErr := d.Append(nil, c.version); encErr == nil && !c.ended.Swap(true) {
+		b, fits := c.encode(&d)
+		if !fits {
+			d.Props = packet.Properties{} // [MQTT-3.14.2-3]
+			b, fits = c.encode(&d)
+		}
+		if fits && !c.ended.Swap(true) {
 			c.Append(b)
 			c.b.stats.PacketsSent[packet.TypeDisconnect].Add(1)
 		}
 	}
 	c.shut(err)
+}
+
+// encode encodes a packet other than PUBLISH; fits is false if it is larger than
+// the client takes [MQTT-3.1.2-24].
+func (c *conn) encode(pkt interface {
+	Append(dst []byte, v packet.Version) ([]byte, error)
+}) (b []byte, fits bool) {
+	b, err := pkt.Append(nil, min(c.version, packet.V5))
+	return b, err == nil && (c.maxOut == 0 || len(b) <= int(c.maxOut))
+}
+
+// reply sends a packet other than PUBLISH to a client; one that the client does
+// not take ends the connection.
+func (c *conn) reply(p *transport.Pass, typ packet.Type, pkt interface {
+	Append(dst []byte, v packet.Version) ([]byte, error)
+}) error {
+	b, fits := c.encode(pkt)
+	if !fits {
+		return refuse(packet.PacketTooLarge, "the answer exceeds the client's Maximum Packet Size")
+	}
+	c.Append(b)
+	p.Scratch.(*scratch).tally.sent(typ, 1)
+	p.Flush(c.Conn)
+	return nil
 }
 
 // shut closes the connection after what has been written.
@@ -359,7 +389,8 @@ func (c *conn) timeout(now int64) {
 	if c.keepAlive == 0 {
 		return
 	}
-	due := c.LastRead() + int64(c.keepAlive)*1500
+	// The coarse clock may have been a tick behind at the read.
+	due := c.LastRead() + clock.Tick.Milliseconds() + int64(c.keepAlive)*1500
 	if c.Paused() {
 		// It is we who do not read.
 		due = now + int64(c.keepAlive)*1500

@@ -21,6 +21,7 @@ func (c *conn) handleConnect(p *transport.Pass, live *Live, h packet.Header, bod
 	if err != nil {
 		return err
 	}
+	c.maxOut = pkt.Props.MaximumPacketSize
 	c.noProblemInfo = pkt.Props.Has(packet.PropRequestProblemInformation) && pkt.Props.RequestProblemInfo == 0
 	if err := c.checkConnect(live, pkt); err != nil {
 		return err
@@ -84,14 +85,11 @@ func (c *conn) checkWill(m *MQTT, w *packet.Will) error {
 
 // refuseConnect answers a connection that will not get further than this.
 func (c *conn) refuseConnect(code packet.ReasonCode, reason string) {
-	v := c.version
 	switch {
-	case c.state != awaitConnect && c.state != awaitAuth && c.state != deciding, v == 0:
+	case c.version == 0:
 		return // nothing intelligible came: no answer [MQTT-4.13.1-1]
-	case v < packet.V5 && (code == packet.MalformedPacket || code == packet.ProtocolError || code == packet.PacketTooLarge):
+	case c.version < packet.V5 && (code == packet.MalformedPacket || code == packet.ProtocolError || code == packet.PacketTooLarge):
 		return // MQTT 3.1.1 knows no return code for these [MQTT-4.8.0-1]
-	case v > packet.V5:
-		v = packet.V5
 	}
 	ack := packet.Connack{Code: code}
 	if reason != "" && !c.noProblemInfo {
@@ -100,7 +98,12 @@ func (c *conn) refuseConnect(code packet.ReasonCode, reason string) {
 	if ref := c.b.live.Load().MQTT.ServerReference; ref != "" && (code == packet.UseAnotherServer || code == packet.ServerMoved) {
 		ack.Props.SetServerReference(ref)
 	}
-	if b, err := ack.Append(nil, v); err == nil {
+	b, fits := c.encode(&ack)
+	if !fits {
+		ack.Props = packet.Properties{} // [MQTT-3.2.2-19]
+		b, fits = c.encode(&ack)
+	}
+	if fits {
 		c.Append(b)
 		c.b.stats.PacketsSent[packet.TypeConnack].Add(1)
 	}
@@ -129,7 +132,7 @@ func (c *conn) establish(p *transport.Pass, pkt *packet.Connect, r *hook.AuthRes
 	c.state = connected
 	c.b.clock.Disarm(&c.timer)
 	if c.keepAlive > 0 {
-		c.b.clock.Arm(&c.timer, c.b.clock.Now()+int64(c.keepAlive)*1500)
+		c.b.clock.Arm(&c.timer, c.b.clock.Now()+clock.Tick.Milliseconds()+int64(c.keepAlive)*1500)
 	}
 	if live.Session.RetryInterval > 0 && c.version < packet.V5 {
 		c.retry = &clock.Timer{Fire: c.retryDue}
@@ -242,8 +245,10 @@ func (c *conn) attach(p *transport.Pass, pkt *packet.Connect, ack *packet.Connac
 			c.b.endSession(p, c.ns, ended, sessionReplaced)
 		}
 		ack.SessionPresent = present
-		if params.Greeting, err = ack.Append(nil, c.version); err != nil {
-			return err
+		var fits bool
+		if params.Greeting, fits = c.encode(ack); !fits {
+			c.b.forget(c.ns, s)
+			return refuse(packet.PacketTooLarge, "CONNACK exceeds the client's Maximum Packet Size")
 		}
 		if w := pkt.Will; w != nil {
 			params.Will = c.makeWill(w, live)
@@ -304,6 +309,12 @@ func (c *conn) handleDisconnect(body []byte) error {
 	if err := d.Decode(c.version, body); err != nil {
 		return err
 	}
+	if !fromClient(d.Code) {
+		return refuse(packet.ProtocolError, "DISCONNECT: "+d.Code.String()+" is for servers (MQTT 5 §3.14.2.1)")
+	}
+	if d.Props.Has(packet.PropServerReference) {
+		return refuse(packet.ProtocolError, "DISCONNECT: a Server Reference is for servers")
+	}
 	if d.Props.Has(packet.PropSessionExpiryInterval) {
 		expiry := d.Props.SessionExpiry
 		if c.client.SessionExpiry == 0 && expiry != 0 {
@@ -321,6 +332,17 @@ func (c *conn) handleDisconnect(body []byte) error {
 	}
 	c.shut(errNormalDisconnect)
 	return nil
+}
+
+// fromClient tells the Reason Codes that a client may send in DISCONNECT.
+func fromClient(code packet.ReasonCode) bool {
+	switch code {
+	case packet.Success, packet.DisconnectWithWill, packet.UnspecifiedError, packet.MalformedPacket, packet.ProtocolError,
+		packet.ImplementationSpecificError, packet.TopicNameInvalid, packet.ReceiveMaximumExceeded, packet.TopicAliasInvalid,
+		packet.PacketTooLarge, packet.MessageRateTooHigh, packet.QuotaExceeded, packet.AdministrativeAction, packet.PayloadFormatInvalid:
+		return true
+	}
+	return false
 }
 
 var errNormalDisconnect = errors.New("normal disconnection")

@@ -69,12 +69,10 @@ func (c *conn) subscribe(p *transport.Pass, id uint16, r *hook.SubscribeRequest)
 		replay = append(replay, more...)
 	}
 	ack := packet.Suback{PacketID: id, Codes: r.Codes}
-	if b, err := ack.Append(nil, c.version); err == nil {
-		c.Append(b)
+	if err := c.reply(p, packet.TypeSuback, &ack); err != nil {
+		c.fail(err)
+		return
 	}
-	sc := p.Scratch.(*scratch)
-	sc.tally.sent(packet.TypeSuback, 1)
-	p.Flush(c.Conn)
 	if len(replay) > 0 {
 		c.sess.Replay(replay)
 		c.pump(p, c.sess)
@@ -182,9 +180,7 @@ func (c *conn) unsubscribe(p *transport.Pass, id uint16, r *hook.UnsubscribeRequ
 		}
 	}
 	ack := packet.Unsuback{PacketID: id, Codes: r.Codes}
-	if b, err := ack.Append(nil, c.version); err == nil {
-		c.Append(b)
+	if err := c.reply(p, packet.TypeUnsuback, &ack); err != nil {
+		c.fail(err)
 	}
-	p.Scratch.(*scratch).tally.sent(packet.TypeUnsuback, 1)
-	p.Flush(c.Conn)
 }

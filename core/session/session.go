@@ -269,7 +269,8 @@ func (s *Session) Detach(out Link) (will *Will, at int64, ok bool) {
 		return nil, 0, false
 	}
 	s.link.Store(nil)
-	now := s.env.Now()
+	// The clock may be a tick behind, and nothing may happen early.
+	now := s.env.Now() + clock.Tick.Milliseconds()
 	s.detached = now
 	s.ring.trim()
 	s.inbound.trim()

@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package transport
+
+func defaultDriver() Driver { return Blocking() }

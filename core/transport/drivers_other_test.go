@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package transport
+
+func testDrivers() map[string]Driver { return map[string]Driver{"blocking": Blocking()} }

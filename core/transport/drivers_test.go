@@ -1,0 +1,7 @@
+//go:build linux || darwin
+
+package transport
+
+func testDrivers() map[string]Driver {
+	return map[string]Driver{"portable": Portable(), "blocking": Blocking()}
+}
