@@ -344,7 +344,14 @@ func (s *Session) End() (old Link, will *Will, subs map[string]Subscription, orp
 		m.Unref()
 	}
 	for i := range s.ring.n {
-		if e := s.ring.at(i); e.msg != nil {
+		switch e := s.ring.at(i); {
+		case e.msg == nil:
+		case e.qos == 2:
+			// The client may have it already: nobody else may get it
+			// [MQTT-4.8.2-5].
+			s.env.Drop(s, e.msg, e.qos, hook.DropSessionEnded)
+			e.msg.Unref()
+		default:
 			orphan(e.msg, e.route)
 		}
 	}
