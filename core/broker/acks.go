@@ -98,7 +98,7 @@ func (c *conn) releaseAcks(p *transport.Pass) {
 		q.pending = q.pending[1:]
 		q.mu.Unlock()
 		if a.typ == packet.TypePubrec && (a.code.IsError() || a.withhold) {
-			c.sess.Release(a.id)
+			c.release(a.id)
 		}
 		if !a.withhold {
 			c.sendAck(p, a.typ, a.id, a.code)
@@ -113,7 +113,7 @@ func (c *conn) dropAcks() {
 }
 
 // owed is the number of QoS 1 messages that are not acknowledged yet; with
-// those of QoS 2 that the session knows, they count against Receive Maximum.
+// those of QoS 2 that are not released, they count against Receive Maximum.
 func (q *ackQueue) owed() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -144,7 +144,7 @@ func (c *conn) handleAck(p *transport.Pass, sc *scratch, typ packet.Type, body [
 		c.sess.Pubcomp(a.PacketID)
 	case packet.TypePubrel:
 		code := packet.Success
-		if !c.sess.Release(a.PacketID) {
+		if !c.release(a.PacketID) {
 			code = packet.PacketIdentifierNotFound
 		}
 		c.sendAck(p, packet.TypePubcomp, a.PacketID, code)

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -64,14 +66,17 @@ type conn struct {
 	noProblemInfo        bool   // the client wants no Reason Strings [MQTT-3.1.2-29]
 	normalEnd            bool   // it said DISCONNECT, or was sent one
 
-	acks   ackQueue
-	next   func(p *transport.Pass) // to go on with when a host has answered
-	auth   *authExchange
-	rates  *rateLimit
-	stall  *stall                  // c waits for a receiver
-	feed   atomic.Pointer[feeders] // others wait for c
-	closed error                   // why the broker itself closed; guarded by once
-	once   sync.Once
+	// unreleased counts the QoS 2 messages of this connection between PUBLISH and
+	// PUBREL, for Receive Maximum, which starts anew with each connection.
+	unreleased int
+	acks       ackQueue
+	next       func(p *transport.Pass) // to go on with when a host has answered
+	auth       *authExchange
+	rates      *rateLimit
+	stall      *stall                  // c waits for a receiver
+	feed       atomic.Pointer[feeders] // others wait for c
+	closed     error                   // why the broker itself closed; guarded by once
+	once       sync.Once
 
 	timer clock.Timer // until CONNECT is done its time limit, then keep-alive
 	retry *clock.Timer
@@ -441,7 +446,12 @@ func (c *conn) Closed(p *transport.Pass, err error) {
 		err = c.closed
 	}
 	if c.sess == nil {
-		c.b.log.Debug("connection closed before CONNECT", "remote", c.RemoteAddr(), "listener", c.lst.Transport.Name, "reason", closeReason(err))
+		level := slog.LevelDebug // who only looked whether somebody listens
+		if c.closed != nil {
+			level = slog.LevelInfo
+		}
+		c.b.log.Log(context.Background(), level, "connection refused", "remote", c.RemoteAddr(), "listener", c.lst.Transport.Name,
+			"reason", closeReason(err))
 		return
 	}
 	c.detach(p)

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"fmt"
+
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 	"github.com/patchbay-mq/patchbay/core/transport"
@@ -24,10 +26,9 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 	if c.b.memory.above.Load() {
 		c.b.memory.hold(c)
 	}
-	if pub.QoS > 0 && c.version == packet.V5 {
-		if again, n := c.sess.Received(pub.PacketID); !(again && pub.QoS == 2) && n+c.acks.owed() >= int(c.receiveMax) {
-			return refuse(packet.ReceiveMaximumExceeded, "")
-		}
+	full := pub.QoS > 0 && c.version == packet.V5 && c.unreleased+c.acks.owed() >= int(c.receiveMax)
+	if full && pub.QoS == 1 {
+		return errReceiveMaximum
 	}
 	if pub.QoS == 2 {
 		first, ok := c.sess.Receive(c, pub.PacketID)
@@ -38,6 +39,12 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 			c.acknowledge(p, packet.TypePubrec, pub.PacketID, packet.Success)
 			return nil
 		}
+		c.unreleased++
+		if full {
+			// It goes no further: the session must not take it for received.
+			c.release(pub.PacketID)
+			return errReceiveMaximum
+		}
 	}
 	m := c.view(sc, live, pub)
 	if c.b.hooks.Wants(hook.AuthorizePublish) || c.b.hooks.Wants(hook.InterceptPublish) || c.b.hooks.Wants(hook.GatePublish) {
@@ -47,6 +54,8 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 	c.finishPublish(p, sc, m, pub.PacketID)
 	return nil
 }
+
+var errReceiveMaximum = refuse(packet.ReceiveMaximumExceeded, "[MQTT-3.3.4-7]")
 
 // checkPublish checks what the codec cannot know, and resolves the Topic Alias.
 func (c *conn) checkPublish(m *MQTT, pub *packet.Publish) error {
@@ -168,17 +177,29 @@ func (c *conn) acknowledgeSafe(p *transport.Pass, qos byte, id uint16, code pack
 		return
 	}
 	held := c.hold(ackType(qos), id, code, 1)
-	if c.b.opts.Store.Sync(func(err error) { c.answered(held, syncCode(err)) }) {
-		c.answered(held, packet.Success)
-	}
+	c.awaitStore(held)
 	c.releaseAcks(p)
 }
 
-func syncCode(err error) packet.ReasonCode {
-	if err != nil {
-		return packet.UnspecifiedError
+// awaitStore gives held one answer, when everything so far is safe. A message
+// that never will be is refused; MQTT 3 clients, who cannot be told, lose their
+// connection and send it again [MQTT-4.8.0-2].
+func (c *conn) awaitStore(held *pendingAck) {
+	id := c.client.ID
+	done := func(err error) {
+		if err == nil {
+			c.answered(held, packet.Success)
+			return
+		}
+		c.b.log.Error("a message could not be stored and is not acknowledged", "client", id, "error", err)
+		if c.version < packet.V5 {
+			c.shut(fmt.Errorf("a message could not be stored: %w", err))
+		}
+		c.answered(held, packet.UnspecifiedError)
 	}
-	return packet.Success
+	if c.b.opts.Store.Sync(done) {
+		done(nil)
+	}
 }
 
 // refusePublish drops a message that its publisher may not send. MQTT 5 clients
@@ -196,9 +217,15 @@ func (c *conn) denyPublish(p *transport.Pass, qos byte, id uint16, code packet.R
 		code = packet.Success
 	}
 	if qos == 2 && code.IsError() {
-		c.sess.Release(id) // [MQTT-4.3.3-9]: with an error the identifier is free again
+		c.release(id) // with an error the identifier is free again [MQTT-4.3.3-9]
 	}
 	c.acknowledge(p, ackType(qos), id, code)
+}
+
+// release forgets the Packet Identifier of a QoS 2 message from the client.
+func (c *conn) release(id uint16) (known bool) {
+	c.unreleased = max(c.unreleased-1, 0)
+	return c.sess.Release(id)
 }
 
 // hooked is a message on its way through the hooks.
@@ -285,8 +312,6 @@ func (c *conn) gate(p *transport.Pass, h *hooked, code packet.ReasonCode) {
 	if c.b.hooks.Host().Gate(g, answer) {
 		answer()
 	}
-	if c.b.opts.Store.Sync(func(err error) { c.answered(held, syncCode(err)) }) {
-		c.answered(held, packet.Success)
-	}
+	c.awaitStore(held)
 	c.releaseAcks(p)
 }

@@ -96,14 +96,6 @@ func (s *Session) Release(id uint16) bool {
 	return s.inbound.remove(id)
 }
 
-// Received reports whether id is a QoS 2 Packet Identifier in use, and how many
-// there are.
-func (s *Session) Received(id uint16) (bool, int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.inbound.has(id), s.inbound.n
-}
-
 // Retry sends again what an MQTT 3 client has left unacknowledged for longer
 // than the retry interval on the present connection; MQTT 5 forbids that
 // [MQTT-4.4.0-1] and is left alone. Every message has a time of its own. It
