@@ -442,12 +442,12 @@ func (c *conn) Closed(p *transport.Pass, err error) {
 	c.next = nil
 	c.dropAcks()
 	c.b.memory.forget(c)
-	if c.closed != nil {
-		err = c.closed
-	}
+	ours := true
+	c.once.Do(func() { ours, c.closed = false, err })
+	err = c.closed
 	if c.sess == nil {
 		level := slog.LevelDebug // who only looked whether somebody listens
-		if c.closed != nil {
+		if ours {
 			level = slog.LevelInfo
 		}
 		c.b.log.Log(context.Background(), level, "connection refused", "remote", c.RemoteAddr(), "listener", c.lst.Transport.Name,

@@ -93,14 +93,15 @@ func (c *conn) subscribeOne(s *packet.Subscription, id uint32) (packet.ReasonCod
 	granted := min(s.QoS, live.MQTT.MaxQoS)
 	existed, ok := c.sess.Subscribe(s.Filter, session.Subscription{
 		QoS: granted, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, RetainHandling: s.RetainHandling, ID: id,
-	}, live.Session.MaxSubscriptions)
+	}, live.Session.MaxSubscriptions, func() {
+		c.ns.router.Subscribe(c.sess, f.Group, f.Filter, router.Options{
+			QoS: granted, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, RetainHandling: s.RetainHandling, ID: id,
+		})
+	})
 	if !ok {
 		c.b.event(&hook.Event{Point: hook.LimitReached, Client: c.client, Reason: "session.max_subscriptions"})
 		return packet.QuotaExceeded, nil
 	}
-	c.ns.router.Subscribe(c.sess, f.Group, f.Filter, router.Options{
-		QoS: granted, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, RetainHandling: s.RetainHandling, ID: id,
-	})
 	c.b.event(&hook.Event{Point: hook.Subscribed, Client: c.client, Topic: s.Filter, QoS: granted})
 	if f.Shared || s.RetainHandling == 2 || s.RetainHandling == 1 && existed {
 		return packet.ReasonCode(granted), nil // [MQTT-3.3.1-10], [MQTT-3.3.1-11]
@@ -172,10 +173,9 @@ func (c *conn) unsubscribe(p *transport.Pass, id uint16, r *hook.UnsubscribeRequ
 		switch {
 		case err != nil:
 			r.Codes[i] = packet.TopicFilterInvalid
-		case !c.sess.Unsubscribe(filter):
+		case !c.sess.Unsubscribe(filter, func() { c.ns.router.Unsubscribe(c.sess, f.Group, f.Filter) }):
 			r.Codes[i] = packet.NoSubscriptionExisted
 		default:
-			c.ns.router.Unsubscribe(c.sess, f.Group, f.Filter)
 			c.b.event(&hook.Event{Point: hook.Unsubscribed, Client: c.client, Topic: filter})
 		}
 	}

@@ -139,3 +139,33 @@ func TestSecondChildConcurrent(t *testing.T) {
 	stop.Store(true)
 	wg.Wait()
 }
+
+// A table that was large once does not stay so.
+func TestTableShrinks(t *testing.T) {
+	parent := &node{}
+	var children []*node
+	for i := range 10_000 {
+		c := &node{hash: uint32(mix(uint64(i + 1))), level: fmt.Sprint(i)}
+		children = append(children, c)
+		parent.addChild(c)
+	}
+	if n := len(parent.table.Load().slots); n > 4*len(children) {
+		t.Errorf("%d slots for %d children", n, len(children))
+	}
+	for _, c := range children[10:] {
+		parent.removeChild(c)
+	}
+	if n := len(parent.table.Load().slots); n > 128 {
+		t.Errorf("%d slots for 10 children", n)
+	}
+}
+
+// A node that lives long does not hold on to the filter that made it.
+func TestLevelIsCopied(t *testing.T) {
+	r := New(Config{})
+	filter := "first/second"
+	r.Subscribe(&session{id: 1}, "", filter, Options{})
+	if level := r.root.only.Load().level; level != "first" || unsafe.StringData(level) == unsafe.StringData(filter) {
+		t.Errorf("level %q is a view of the filter", level)
+	}
+}

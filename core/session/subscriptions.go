@@ -13,8 +13,10 @@ type Subscription struct {
 // Subscribe remembers a subscription under its whole Topic Filter (with
 // `$share`) and reports whether there was one before. max bounds their number
 // (0 no bound); ok is false if a new one would exceed it, or if the session has
-// ended.
-func (s *Session) Subscribe(filter string, sub Subscription, max int) (existed, ok bool) {
+// ended. apply, which tells the router, is called with the session's lock held,
+// so that neither the session's end nor another connection comes in between; it
+// must not call the session.
+func (s *Session) Subscribe(filter string, sub Subscription, max int, apply func()) (existed, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -28,19 +30,23 @@ func (s *Session) Subscribe(filter string, sub Subscription, max int) (existed, 
 		s.subs = make(map[string]Subscription)
 	}
 	s.subs[filter] = sub
+	apply()
 	return existed, true
 }
 
-// Unsubscribe forgets a subscription and reports whether there was one.
-func (s *Session) Unsubscribe(filter string) bool {
+// Unsubscribe forgets a subscription and reports whether there was one; if so it
+// calls apply, under the rules of Subscribe.
+func (s *Session) Unsubscribe(filter string, apply func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.subs[filter]
-	delete(s.subs, filter)
-	if len(s.subs) == 0 {
+	if _, ok := s.subs[filter]; !ok {
+		return false
+	}
+	if delete(s.subs, filter); len(s.subs) == 0 {
 		s.subs = nil
 	}
-	return ok
+	apply()
+	return true
 }
 
 // Subscriptions returns a copy of all subscriptions by Topic Filter.

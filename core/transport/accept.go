@@ -127,10 +127,13 @@ func (l *Listener) setup(c *Conn) {
 
 func (l *Listener) handshakeFailed(c *Conn, failed *atomic.Uint64, err error) {
 	late := errors.Is(err, os.ErrDeadlineExceeded)
-	if late {
-		failed = &l.failedTimeout
+	switch {
+	case errors.Is(err, net.ErrClosed): // by us, see Listener.Close
+	case late:
+		l.failedTimeout.Add(1)
+	default:
+		failed.Add(1)
 	}
-	failed.Add(1)
 	l.eng.log.Debug("handshake failed", "listener", l.cfg.Address, "remote", c.RemoteAddr(), "error", err)
 	if !late {
 		// A TLS alert or an HTTP answer is under way; see lingerTime.
@@ -150,9 +153,11 @@ func (c *Conn) started() bool {
 // read already; failed is the counter for the step that went wrong.
 func (l *Listener) handshake(c *Conn) (rest []byte, failed *atomic.Uint64, err error) {
 	if err := c.nc.SetDeadline(time.Now().Add(l.cfg.HandshakeTimeout)); err != nil {
-		return nil, &l.failedTimeout, err
+		return nil, &l.failedTCP, err
 	}
 	stream := c.nc
+	var secure *tlsLayer
+	var framed *wsLayer
 	if l.cfg.Proxy != ProxyOff && proxyTrusted(l.cfg.TrustedProxies, c.nc.RemoteAddr()) {
 		if c.proxy, rest, err = readProxyHeader(c.nc); err == nil && c.proxy == nil && l.cfg.Proxy == ProxyRequired {
 			err = errNoProxyHeader
@@ -165,23 +170,26 @@ func (l *Listener) handshake(c *Conn) (rest []byte, failed *atomic.Uint64, err e
 		}
 	}
 	if l.cfg.Network == "tls" || l.cfg.Network == "wss" {
-		c.tls = &tlsLayer{c: c, under: stream}
-		c.tls.conn = tls.Server(c.tls, l.tls.Load())
-		if err := c.tls.conn.Handshake(); err != nil {
+		secure = &tlsLayer{c: c, under: stream}
+		secure.conn = tls.Server(secure, l.tls.Load())
+		if err := secure.conn.Handshake(); err != nil {
 			return nil, &l.failedTLS, fmt.Errorf("tls: %w", err)
 		}
-		stream, rest = c.tls.conn, nil
+		stream, rest = secure.conn, nil
 	}
 	if l.cfg.Network == "ws" || l.cfg.Network == "wss" {
 		if rest, err = wsUpgrade(stream, l.cfg.WebSocket); err != nil {
 			return nil, &l.failedWS, err
 		}
-		c.ws = &wsLayer{}
+		framed = &wsLayer{}
 	}
-	if c.tls != nil {
-		c.tls.under = nil
+	if secure != nil {
+		secure.under = nil
 	}
-	return rest, nil, c.nc.SetDeadline(time.Time{})
+	c.mu.Lock() // Listener.Close may be at it at the same time
+	c.tls, c.ws = secure, framed
+	c.mu.Unlock()
+	return rest, &l.failedTCP, c.nc.SetDeadline(time.Time{})
 }
 
 // aheadConn reads what a handshake has read too many before it reads the socket.

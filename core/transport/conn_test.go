@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -447,6 +448,38 @@ func TestHammer(t *testing.T) {
 		eventually(t, "all is closed", func() bool { return e.Connections() == 0 })
 		if got := o.unrefs.Load(); got != 4*rounds*conns {
 			t.Errorf("%d references given back, want %d", got, 4*rounds*conns)
+		}
+	})
+}
+
+// More busy connections than passes may exist: all of them get their turn.
+func TestMoreConnectionsThanPasses(t *testing.T) {
+	eachDriver(t, func(t *testing.T, cfg Config) {
+		var made atomic.Int64
+		cfg.NewScratch = func() any { made.Add(1); return new(int) }
+		e := newTestEngine(t, cfg)
+		l, _ := listen(t, e, ListenerConfig{}, nil)
+		most := passesPerCPU * runtime.GOMAXPROCS(0)
+		burst := bytes.Repeat(frame(make([]byte, 1000)), 200)
+		var sessions sync.WaitGroup
+		for range 5 * most {
+			nc := dial(t, l)
+			sessions.Go(func() { _, _ = nc.Write(burst) })
+			sessions.Go(func() {
+				if n, err := io.CopyN(io.Discard, nc, int64(len(burst))); err != nil {
+					t.Errorf("%d bytes came back, then %v", n, err)
+				}
+			})
+		}
+		sessions.Wait()
+		seen := 0
+		e.EachScratch(func(s any) {
+			if s.(*int) != nil {
+				seen++
+			}
+		})
+		if n := int(made.Load()); n > most || seen != n {
+			t.Errorf("%d passes made, %d seen, at most %d may exist", n, seen, most)
 		}
 	})
 }

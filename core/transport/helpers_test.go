@@ -173,11 +173,8 @@ func write(t testing.TB, w io.Writer, b []byte) {
 
 // pattern makes n bytes that differ by position and seed.
 func pattern(seed, n int) []byte {
-	rng := rand.New(rand.NewPCG(uint64(seed), 1))
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(rng.Uint32())
-	}
+	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(b)
 	return b
 }
 

@@ -21,7 +21,8 @@ func (c *Conn) unframe(p *Pass, b []byte) {
 		return
 	}
 	payload, err := c.ws.decode(c, b)
-	if !c.ws.control.empty() {
+	if c.ws.answered {
+		c.ws.answered = false
 		p.Flush(c)
 	}
 	c.present(p, payload)

@@ -70,7 +70,8 @@ type ListenerStats struct {
 	Accepted       uint64 // sockets accepted, refused ones included
 	RefusedMax     uint64 // closed for [RefusedMaxConnections]
 	RefusedProxy   uint64 // closed for [RefusedNotTrusted]
-	FailedProxy    uint64 // bad or missing PROXY header
+	FailedTCP      uint64 // the socket broke between the handshakes
+	FailedProxy    uint64 // bad or missing PROXY header, or closed before it was complete
 	FailedTLS      uint64
 	FailedWS       uint64
 	FailedTimeout  uint64 // handshake not finished in time, at whatever step
@@ -92,7 +93,7 @@ type Listener struct {
 	conns   map[*Conn]struct{}
 	stopped bool
 
-	accepted, refusedMax, refusedProxy, failedProxy, failedTLS, failedWS, failedTimeout, acceptErrors, handlerRefused atomic.Uint64
+	accepted, refusedMax, refusedProxy, failedTCP, failedProxy, failedTLS, failedWS, failedTimeout, acceptErrors, handlerRefused atomic.Uint64
 }
 
 // Listen opens a listener and begins to accept. accept is called for every connection whose handshakes (PROXY, TLS, WebSocket) are
@@ -196,7 +197,7 @@ func (l *Listener) Connections() int {
 func (l *Listener) Stats() ListenerStats {
 	return ListenerStats{
 		Accepted: l.accepted.Load(), RefusedMax: l.refusedMax.Load(), RefusedProxy: l.refusedProxy.Load(),
-		FailedProxy: l.failedProxy.Load(), FailedTLS: l.failedTLS.Load(), FailedWS: l.failedWS.Load(),
+		FailedTCP: l.failedTCP.Load(), FailedProxy: l.failedProxy.Load(), FailedTLS: l.failedTLS.Load(), FailedWS: l.failedWS.Load(),
 		FailedTimeout: l.failedTimeout.Load(), AcceptErrors: l.acceptErrors.Load(), HandlerRefused: l.handlerRefused.Load(),
 	}
 }

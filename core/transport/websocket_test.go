@@ -19,17 +19,30 @@ func wsPayload(t testing.TB, b []byte) (payload []byte, frames int) {
 	t.Helper()
 	r := bytes.NewReader(b)
 	for r.Len() > 0 {
-		f, err := ws.ReadFrame(r)
-		if err != nil {
-			t.Fatal(err)
+		head, body := readServerFrame(t, r)
+		if head.OpCode != ws.OpBinary || !head.Fin {
+			t.Fatalf("frame %+v, want final, binary", head)
 		}
-		if f.Header.Masked || f.Header.OpCode != ws.OpBinary || !f.Header.Fin {
-			t.Fatalf("frame %+v, want unmasked, final, binary", f.Header)
-		}
-		payload = append(payload, f.Payload...)
+		payload = append(payload, body...)
 		frames++
 	}
 	return payload, frames
+}
+
+func readServerFrame(t testing.TB, r io.Reader) (ws.Header, []byte) {
+	t.Helper()
+	head, err := ws.ReadHeader(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if head.Masked {
+		t.Fatalf("frame %+v is masked", head)
+	}
+	body := make([]byte, head.Length)
+	if _, err := io.ReadFull(r, body); err != nil {
+		t.Fatal(err)
+	}
+	return head, body
 }
 
 // clientFrame is a masked frame as clients send it.
@@ -143,7 +156,6 @@ type wsClient struct {
 	net.Conn
 	r    *bufio.Reader
 	left int64
-	body []byte // of the last control frame
 }
 
 func wsDial(t testing.TB, nc net.Conn, path, headers string) (*wsClient, *http.Response) {
@@ -183,11 +195,8 @@ func (c *wsClient) Read(b []byte) (int, error) {
 
 func (c *wsClient) control(t testing.TB) (ws.OpCode, []byte) {
 	t.Helper()
-	f, err := ws.ReadFrame(c.r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f.Header.OpCode, f.Payload
+	head, body := readServerFrame(t, c.r)
+	return head.OpCode, body
 }
 
 func TestEchoWebSocket(t *testing.T) {

@@ -32,6 +32,7 @@ func wsProtocolError(text string) error { return &wsError{ws.StatusProtocolError
 // wsLayer is the WebSocket state of a connection.
 type wsLayer struct {
 	wsDecoder
+	answered  bool          // executor: decode has appended to control
 	control   chunkList     // guarded by Conn.mu: finished control frames
 	closeCode ws.StatusCode // guarded by Conn.mu: what our close frame says; 0 is a normal closure
 }
@@ -180,6 +181,7 @@ func (w *wsLayer) decode(c *Conn, b []byte) (payload []byte, err error) {
 			// One pong answers all pings before it, so a flood of them is answered only as fast as the peer reads.
 			if !c.OverHighWater() {
 				c.appendControl(ws.OpPong, w.ctl[:w.ctlLen])
+				w.answered = true
 			}
 		case control == ws.OpClose:
 			if err = w.checkClose(); err == nil {
