@@ -1,11 +1,8 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"io"
-	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -66,6 +63,8 @@ type conn struct {
 	noProblemInfo        bool   // the client wants no Reason Strings [MQTT-3.1.2-29]
 	normalEnd            bool   // it said DISCONNECT, or was sent one
 
+	batch     []*hooked // messages of this read that hooks want to see
+	batchSize int       // their bytes
 	// unreleased counts the QoS 2 messages of this connection between PUBLISH and
 	// PUBREL, for Receive Maximum, which starts anew with each connection.
 	unreleased int
@@ -139,11 +138,18 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 			need = size
 			break
 		}
+		if len(c.batch) > 0 && (h.Type != packet.TypePublish || c.batchIsFull()) {
+			c.runBatch(p)
+			continue
+		}
 		sc.tally.received(h.Type, size)
 		if err := c.handle(p, sc, live, h, rest[n:size]); err != nil {
 			c.fail(err)
 		}
 		used += size
+	}
+	if len(c.batch) > 0 && !c.ended.Load() {
+		c.runBatch(p)
 	}
 	if c.ended.Load() {
 		return len(b), 0
@@ -279,109 +285,6 @@ func (c *conn) pump(p *transport.Pass, s *session.Session) {
 	}
 }
 
-// fail ends the connection because of something the client did, or that keeps
-// the server from serving it; the client is told as far as its version can.
-func (c *conn) fail(err error) {
-	code, reason := reasonOf(err)
-	if isProtocolError(code) {
-		c.b.stats.ProtocolErrors.Add(1)
-	}
-	if c.state != connected {
-		c.refuseConnect(code, reason)
-		c.shut(err)
-		return
-	}
-	c.end(code, reason, err)
-}
-
-// disconnect ends a connection from any goroutine, with DISCONNECT to MQTT 5
-// clients. It does nothing if it has ended already.
-func (c *conn) disconnect(code packet.ReasonCode, reason string) {
-	c.end(code, reason, refuse(code, reason))
-}
-
-func (c *conn) end(code packet.ReasonCode, reason string, err error) {
-	if c.ended.Load() {
-		return
-	}
-	if c.version == packet.V5 {
-		d := packet.Disconnect{Code: code}
-		if reason != "" && !c.noProblemInfo {
-			d.Props.SetReasonString(reason)
-		}
-		if code == packet.UseAnotherServer || code == packet.ServerShuttingDown {
-			if ref := c.b.live.Load().MQTT.ServerReference; ref != "" {
-				d.Props.SetServerReference(ref)
-			}
-		}
-		b, fits := c.encode(&d)
-		if !fits {
-			d.Props = packet.Properties{} // [MQTT-3.14.2-3]
-			b, fits = c.encode(&d)
-		}
-		if fits && !c.ended.Swap(true) {
-			c.Append(b)
-			c.b.stats.PacketsSent[packet.TypeDisconnect].Add(1)
-		}
-	}
-	c.shut(err)
-}
-
-// encode encodes a packet other than PUBLISH; fits is false if it is larger than
-// the client takes [MQTT-3.1.2-24].
-func (c *conn) encode(pkt interface {
-	Append(dst []byte, v packet.Version) ([]byte, error)
-}) (b []byte, fits bool) {
-	b, err := pkt.Append(nil, min(c.version, packet.V5))
-	return b, err == nil && (c.maxOut == 0 || len(b) <= int(c.maxOut))
-}
-
-// reply sends a packet other than PUBLISH to a client; one that the client does
-// not take ends the connection.
-func (c *conn) reply(p *transport.Pass, typ packet.Type, pkt interface {
-	Append(dst []byte, v packet.Version) ([]byte, error)
-}) error {
-	b, fits := c.encode(pkt)
-	if !fits {
-		return refuse(packet.PacketTooLarge, "the answer exceeds the client's Maximum Packet Size")
-	}
-	c.Append(b)
-	p.Scratch.(*scratch).tally.sent(typ, 1)
-	p.Flush(c.Conn)
-	return nil
-}
-
-// shut closes the connection after what has been written.
-func (c *conn) shut(err error) {
-	c.once.Do(func() {
-		c.closed = err
-		c.ended.Store(true)
-		c.Conn.Close(err)
-	})
-}
-
-// reasonOf is what a client is told about an error.
-func reasonOf(err error) (packet.ReasonCode, string) {
-	var pe *packet.Error
-	if errors.As(err, &pe) {
-		return pe.Code, pe.Error()
-	}
-	var re *reasonError
-	if errors.As(err, &re) {
-		return re.code, re.reason
-	}
-	return packet.UnspecifiedError, ""
-}
-
-func isProtocolError(code packet.ReasonCode) bool {
-	switch code {
-	case packet.MalformedPacket, packet.ProtocolError, packet.UnsupportedProtocolVersion, packet.TopicAliasInvalid,
-		packet.PacketTooLarge, packet.ReceiveMaximumExceeded, packet.TopicNameInvalid:
-		return true
-	}
-	return false
-}
-
 // timeout is the function of the connection's timer, in the clock's goroutine:
 // it ends a connection that has not got through CONNECT in time, or that has
 // been silent for one and a half times its Keep Alive [MQTT-3.1.2-22].
@@ -418,90 +321,4 @@ func (c *conn) retryDue(now int64) {
 	c.signal(wakeRetry)
 	// Half the interval keeps a resend at most that much late.
 	c.b.clock.Arm(c.retry, now+max(interval/2, 100))
-}
-
-// Closed is called once, when the connection is gone.
-func (c *conn) Closed(p *transport.Pass, err error) {
-	c.ended.Store(true)
-	c.b.clock.Disarm(&c.timer)
-	if c.retry != nil {
-		c.b.clock.Disarm(c.retry)
-	}
-	if c.rates != nil {
-		c.b.clock.Disarm(&c.rates.timer)
-	}
-	if c.auth != nil {
-		c.b.clock.Disarm(&c.auth.life)
-	}
-	if c.stall != nil {
-		c.b.clock.Disarm(&c.stall.timer)
-	}
-	c.caughtUp()
-	c.b.stats.Connected.Add(-1)
-	c.b.stats.BytesSent.Add(int64(c.BytesOut()))
-	c.next = nil
-	c.dropAcks()
-	c.b.memory.forget(c)
-	ours := true
-	c.once.Do(func() { ours, c.closed = false, err })
-	err = c.closed
-	if c.sess == nil {
-		level := slog.LevelDebug // who only looked whether somebody listens
-		if ours {
-			level = slog.LevelInfo
-		}
-		c.b.log.Log(context.Background(), level, "connection refused", "remote", c.RemoteAddr(), "listener", c.lst.Transport.Name,
-			"reason", closeReason(err))
-		return
-	}
-	c.detach(p)
-	code, _ := reasonOf(err)
-	if c.normalEnd {
-		code = packet.Success
-	}
-	c.b.event(&hook.Event{Point: hook.Disconnected, Client: c.client, Code: code, Reason: closeReason(err)})
-	c.b.log.Info("client disconnected", "client", c.client.ID, "namespace", c.client.Namespace,
-		"remote", c.RemoteAddr(), "reason", closeReason(err))
-}
-
-// closeReason puts into words why a connection ended.
-func closeReason(err error) string {
-	switch {
-	case err == nil || errors.Is(err, io.EOF):
-		return "closed by the client"
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return "the client took nothing within limits.write_timeout"
-	}
-	return err.Error()
-}
-
-// rateLimit holds a client's token buckets.
-type rateLimit struct {
-	messages, bytes access.Bucket
-	timer           clock.Timer
-}
-
-// limitRate charges a PUBLISH of size bytes and pauses, or ends, a client above
-// its rate.
-func (c *conn) limitRate(l *Limits, size int) error {
-	if l.PublishRate <= 0 && l.PublishBytesRate <= 0 {
-		return nil
-	}
-	if c.rates == nil {
-		c.rates = &rateLimit{}
-		c.rates.timer.Fire = func(int64) { c.Resume(pauseRate) }
-	}
-	r, now := c.rates, c.b.clock.Now()
-	r.messages.Rate, r.messages.Burst = l.PublishRate, l.PublishBurst
-	r.bytes.Rate, r.bytes.Burst = l.PublishBytesRate, l.PublishBytesBurst
-	wait := max(r.messages.Take(1, now), r.bytes.Take(float64(size), now))
-	if wait == 0 {
-		return nil
-	}
-	if l.DisconnectOnRate {
-		return refuse(packet.MessageRateTooHigh, "")
-	}
-	c.Pause(pauseRate)
-	c.b.clock.Arm(&r.timer, now+wait)
-	return nil
 }

@@ -369,10 +369,14 @@ func TestInterceptors(t *testing.T) {
 // that client's order, and nobody else.
 func TestSlowHostPausesOneClient(t *testing.T) {
 	b, addr := start(t)
-	held := make(chan func(), 10)
+	type call struct {
+		n    int
+		done func()
+	}
+	held := make(chan call, 10)
 	b.Install(&fakeHost{publish: func(batch []*hook.PublishRequest, done func()) bool {
 		if batch[0].Client.ID == "slow" {
-			held <- done
+			held <- call{len(batch), done}
 			return false
 		}
 		return true
@@ -380,21 +384,40 @@ func TestSlowHostPausesOneClient(t *testing.T) {
 	sub := connect(t, addr, "sub")
 	sub.subscribe("#", 0)
 	slow, fast := connect(t, addr, "slow"), connect(t, addr, "fast")
-	for i := range 3 {
-		slow.publish("s", fmt.Sprint(i), 0, 0)
+	const n = 200
+	var out []byte
+	for i := range n {
+		out, _ = packet.AppendPublish(out, packet.V5, &packet.PublishOut{Topic: []byte("s"), Payload: fmt.Append(nil, i)})
 	}
-	done := <-held
+	slow.write(out)
+	first := <-held
 	fast.publish("f", "x", 0, 0)
 	sub.expectPublish("f", "x")
 	if len(held) != 0 {
-		t.Fatal("the next message was shown before the first was decided")
+		t.Fatal("more was shown before the first was decided")
 	}
-	done()
-	sub.expectPublish("s", "0")
-	(<-held)()
-	sub.expectPublish("s", "1")
+	calls, next := 1, 0
+	for c := first; ; c = <-held {
+		if c.n > batchMessages {
+			t.Fatalf("a batch of %d messages", c.n)
+		}
+		c.done()
+		for range c.n {
+			sub.expectPublish("s", fmt.Sprint(next))
+			next++
+		}
+		if next == n {
+			break
+		}
+		calls++
+	}
+	if calls > n/10 {
+		t.Errorf("%d messages took %d calls: they were not batched", n, calls)
+	}
+	slow.publish("s", "last", 0, 0)
+	c := <-held
 	slow.nc.Close()
-	(<-held)() // the client is gone; the answer must do no harm
+	c.done() // the client is gone; the answer must do no harm
 	fast.publish("f", "y", 0, 0)
 	for {
 		h, body := sub.read()

@@ -48,7 +48,7 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 	}
 	m := c.view(sc, live, pub)
 	if c.b.hooks.Wants(hook.AuthorizePublish) || c.b.hooks.Wants(hook.InterceptPublish) || c.b.hooks.Wants(hook.GatePublish) {
-		c.publishByHooks(p, m, pub.PacketID)
+		c.collect(m, pub.PacketID)
 		return nil
 	}
 	c.finishPublish(p, sc, m, pub.PacketID)
@@ -226,92 +226,4 @@ func (c *conn) denyPublish(p *transport.Pass, qos byte, id uint16, code packet.R
 func (c *conn) release(id uint16) (known bool) {
 	c.unreleased = max(c.unreleased-1, 0)
 	return c.sess.Release(id)
-}
-
-// hooked is a message on its way through the hooks.
-type hooked struct {
-	hook.PublishRequest
-	id  uint16
-	qos byte // of publication: decides how it is acknowledged
-}
-
-// publishByHooks takes a message through AuthorizePublish, InterceptPublish and
-// GatePublish. The host may answer later, so that the message is kept.
-func (c *conn) publishByHooks(p *transport.Pass, view *packet.Message, id uint16) {
-	if !c.permitted(view) {
-		c.refusePublish(p, view, id, packet.NotAuthorized)
-		return
-	}
-	h := &hooked{id: id, qos: view.QoS}
-	h.Client, h.Message = c.client, view.Keep(c.b.messageID())
-	kept := h.Message
-	intercept := func(p *transport.Pass) {
-		if !c.b.hooks.Wants(hook.InterceptPublish) {
-			c.publishHooked(p, h)
-			kept.Unref()
-			return
-		}
-		c.await(p, func(done func()) bool {
-			return c.b.hooks.Host().Publish([]*hook.PublishRequest{&h.PublishRequest}, done)
-		}, func(p *transport.Pass) {
-			c.publishHooked(p, h)
-			kept.Unref()
-		})
-	}
-	if !c.b.hooks.Wants(hook.AuthorizePublish) {
-		intercept(p)
-		return
-	}
-	what := question{point: hook.AuthorizePublish, topic: string(view.Topic), qos: view.QoS, retain: view.Retain}
-	c.authorize(p, what, func(p *transport.Pass, code packet.ReasonCode) {
-		if code.IsError() {
-			c.refusePublish(p, kept, id, code)
-			kept.Unref()
-			return
-		}
-		intercept(p)
-	})
-}
-
-// publishHooked acts on the interceptors' verdict.
-func (c *conn) publishHooked(p *transport.Pass, h *hooked) {
-	sc := p.Scratch.(*scratch)
-	switch h.Verdict {
-	case hook.Drop:
-		c.b.dropped(c.client, h.Message, h.qos, hook.DropByPlugin)
-		c.acknowledgeSafe(p, h.qos, h.id, packet.Success)
-		return
-	case hook.Deny:
-		c.b.dropped(c.client, h.Message, h.qos, hook.DropByPlugin)
-		c.denyPublish(p, h.qos, h.id, errorCode(h.Code, packet.NotAuthorized))
-		return
-	case hook.Disconnect:
-		c.b.dropped(c.client, h.Message, h.qos, hook.DropByPlugin)
-		c.disconnect(errorCode(h.Code, packet.AdministrativeAction), h.Reason)
-		return
-	}
-	n := c.b.route(p, sc, c.ns, h.Message, c)
-	for _, extra := range h.Extra {
-		n += c.b.route(p, sc, c.ns, extra, c)
-	}
-	if h.qos == 0 || !c.b.hooks.Wants(hook.GatePublish) {
-		c.acknowledgeSafe(p, h.qos, h.id, acceptedCode(n))
-		return
-	}
-	c.gate(p, h, acceptedCode(n))
-}
-
-// gate holds the acknowledgement until the gate and the store have answered.
-func (c *conn) gate(p *transport.Pass, h *hooked, code packet.ReasonCode) {
-	held := c.hold(ackType(h.qos), h.id, code, 2)
-	g := &hook.GateRequest{Client: c.client, Message: h.Message.Keep(c.b.messageID())}
-	answer := func() {
-		g.Message.Unref()
-		c.answered(held, g.Code)
-	}
-	if c.b.hooks.Host().Gate(g, answer) {
-		answer()
-	}
-	c.awaitStore(held)
-	c.releaseAcks(p)
 }

@@ -158,14 +158,14 @@ func TestExpiryDoesNotEndAnExchange(t *testing.T) {
 	c := open(t, lasting(v5, id))
 	c.listen(2, topic)
 	speaker := open(t, fresh(v5))
-	expiring := publishPacket{topic: topic, payload: "sent", qos: 2, props: prop(pMessageExpiry, 1)}
+	expiring := publishPacket{topic: topic, payload: "sent", qos: 2, props: prop(pMessageExpiry, 2)}
 	speaker.publish(expiring)
 	sent := c.hear()
 	expiring.topic, expiring.id = unique(), 5
 	speaker.send(expiring.bytes(v5))
 	speaker.sameID(speaker.expect(PUBREC), 5)
 
-	pass(1500 * time.Millisecond)
+	pass(2500 * time.Millisecond)
 	speaker.send(ack(PUBREL, 5))
 	if p := speaker.expect(PUBCOMP); p.code != 0 || p.id != 5 {
 		t.Errorf("got %v, want success", p)
