@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 	"github.com/patchbay-mq/patchbay/core/session"
 	"github.com/patchbay-mq/patchbay/core/transport"
@@ -182,6 +183,7 @@ func (b *Broker) ClearRetained(namespace, filter string) (cleared int) {
 	for _, m := range n.retained.Match(filter, b.clock.Now(), nil) {
 		if n.retained.Clear(string(m.Topic)) {
 			cleared++
+			b.event(&hook.Event{Point: hook.RetainedCleared, Topic: string(m.Topic)})
 		}
 		m.Unref()
 	}
@@ -213,7 +215,7 @@ func (b *Broker) Gauges() Gauges {
 		Uptime: time.Since(b.started), Connected: t.online, Sessions: t.sessions,
 		Subscriptions: t.router.Subscriptions, SharedGroups: t.router.Groups,
 		Retained: t.retained, RetainedBytes: t.retainedBytes, Inflight: t.inflight, Queued: t.queued, QueuedBytes: t.queuedBytes,
-		BytesSent: t.bytesSent, MemoryUsed: b.memory.used.Load(), AboveWatermark: b.memory.above.Load(),
+		BytesSent: t.bytesSent, MemoryUsed: b.memory.look(), AboveWatermark: b.memory.above.Load(),
 	}
 }
 

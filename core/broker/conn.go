@@ -135,7 +135,9 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 			break
 		}
 		if len(rest) < size {
-			need = size
+			if need = size; size > largePartial && c.b.memory.above.Load() {
+				c.fail(refuse(packet.QuotaExceeded, "limits.memory is reached"))
+			}
 			break
 		}
 		if len(c.batch) > 0 && (h.Type != packet.TypePublish || c.batchIsFull()) {
@@ -156,6 +158,11 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 	}
 	return used, need
 }
+
+// largePartial is the size from which an unfinished packet is not waited for
+// while memory is short: what has arrived of it would be held for as long as the
+// client likes.
+const largePartial = 64 << 10
 
 func (c *conn) readHeader(b []byte) (packet.Header, int, error) {
 	if c.version == packet.V31 {

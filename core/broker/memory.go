@@ -14,17 +14,14 @@ type memoryGuard struct {
 
 	mu     sync.Mutex
 	paused map[*conn]struct{}
-	used   atomic.Int64
 }
 
-// Used is the memory in use at the last look, in bytes: what the Go runtime has
-// got from the system and not given back.
+// look returns the memory in use, in bytes: what the Go runtime has from the
+// system and neither given back nor lying idle.
 func (g *memoryGuard) look() int64 {
 	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
 	metrics.Read(s)
-	used := int64(s[0].Value.Uint64() - s[1].Value.Uint64() - s[2].Value.Uint64())
-	g.used.Store(used)
-	return used
+	return int64(s[0].Value.Uint64() - s[1].Value.Uint64() - s[2].Value.Uint64())
 }
 
 // check is called every second.

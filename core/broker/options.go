@@ -127,7 +127,7 @@ func DefaultOptions() Options {
 		Live: Live{
 			MQTT: MQTT{
 				MaxQoS: 2, RetainAvailable: true, WildcardSubscriptions: true, SharedSubscriptions: true, SubscriptionIdentifiers: true,
-				MaxPacketSize: 1 << 20, MaxPacketSizeBeforeAuth: 64 << 10, ConnectTimeout: 10 * time.Second,
+				MaxPacketSize: 16 << 20, MaxPacketSizeBeforeAuth: 64 << 10, ConnectTimeout: 10 * time.Second,
 				ReceiveMaximum: 1024, TopicAliasMaximum: 64, MaxTopicLength: math.MaxUint16, MaxTopicLevels: 128,
 				MaxClientIDLength: math.MaxUint16, AllowEmptyClientID: true, CheckPayloadFormat: true,
 			},

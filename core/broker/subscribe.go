@@ -59,36 +59,29 @@ func (c *conn) authorizeSubscribe(p *transport.Pass, id uint16, r *hook.Subscrib
 // subscribe does what is left to do when everyone has been asked: SUBACK, and
 // the retained messages.
 func (c *conn) subscribe(p *transport.Pass, id uint16, r *hook.SubscribeRequest) {
-	var replay []store.Entry
 	for i := range r.Subscriptions {
 		if r.Codes[i].IsError() {
 			continue
 		}
-		var more []store.Entry
-		r.Codes[i], more = c.subscribeOne(&r.Subscriptions[i], r.ID)
-		replay = append(replay, more...)
+		r.Codes[i] = c.subscribeOne(&r.Subscriptions[i], r.ID)
 	}
 	ack := packet.Suback{PacketID: id, Codes: r.Codes}
 	if err := c.reply(p, packet.TypeSuback, &ack); err != nil {
 		c.fail(err)
 		return
 	}
-	if len(replay) > 0 {
-		c.sess.Replay(replay)
-		c.pump(p, c.sess)
-	}
+	c.pump(p, c.sess)
 }
 
-// subscribeOne adds one subscription and returns its Reason Code and the retained
-// messages that it brings.
-func (c *conn) subscribeOne(s *packet.Subscription, id uint32) (packet.ReasonCode, []store.Entry) {
+// subscribeOne adds one subscription and returns its Reason Code.
+func (c *conn) subscribeOne(s *packet.Subscription, id uint32) packet.ReasonCode {
 	live := c.b.live.Load()
 	f, code := c.checkFilter(live, s.Filter)
 	if code.IsError() {
-		return code, nil
+		return code
 	}
 	if !c.perms.MaySubscribe(f.Filter, s.QoS, c.b.clock.Now()) {
-		return packet.NotAuthorized, nil
+		return packet.NotAuthorized
 	}
 	granted := min(s.QoS, live.MQTT.MaxQoS)
 	existed, ok := c.sess.Subscribe(s.Filter, session.Subscription{
@@ -100,13 +93,15 @@ func (c *conn) subscribeOne(s *packet.Subscription, id uint32) (packet.ReasonCod
 	})
 	if !ok {
 		c.b.event(&hook.Event{Point: hook.LimitReached, Client: c.client, Reason: "session.max_subscriptions"})
-		return packet.QuotaExceeded, nil
+		return packet.QuotaExceeded
 	}
 	c.b.event(&hook.Event{Point: hook.Subscribed, Client: c.client, Topic: s.Filter, QoS: granted})
-	if f.Shared || s.RetainHandling == 2 || s.RetainHandling == 1 && existed {
-		return packet.ReasonCode(granted), nil // [MQTT-3.3.1-10], [MQTT-3.3.1-11]
+	// [MQTT-3.3.1-10], [MQTT-3.3.1-11]
+	if !f.Shared && s.RetainHandling != 2 && !(s.RetainHandling == 1 && existed) && c.ns.retained.Len() > 0 {
+		q := retainedQuery{ns: c.ns, client: c.client, filter: f.Filter, noLocal: s.NoLocal, granted: granted, id: id, now: c.b.clock.Now}
+		c.sess.Replay(session.Replay{Filter: s.Filter, Messages: q.entries})
 	}
-	return packet.ReasonCode(granted), c.retainedFor(f.Filter, s, granted, id)
+	return packet.ReasonCode(granted)
 }
 
 // checkFilter checks a Topic Filter against the protocol and the limits.
@@ -126,24 +121,31 @@ func (c *conn) checkFilter(live *Live, filter string) (topic.Filter, packet.Reas
 	return f, packet.Success
 }
 
-// retainedFor collects the retained messages for a new subscription.
-func (c *conn) retainedFor(filter string, s *packet.Subscription, granted byte, id uint32) []store.Entry {
-	now := c.b.clock.Now()
-	msgs := c.ns.retained.Match(filter, now, nil)
-	if len(msgs) == 0 {
-		return nil
-	}
+// retainedQuery is the search for a new subscription's retained messages.
+type retainedQuery struct {
+	ns      *namespace
+	client  *hook.Client
+	filter  string
+	noLocal bool
+	granted byte
+	id      uint32
+	now     func() int64
+}
+
+func (q retainedQuery) entries() []store.Entry {
+	now := q.now()
+	msgs := q.ns.retained.Match(q.filter, now, nil)
 	var route *store.Route
-	if id != 0 {
-		route = &store.Route{IDs: []uint32{id}}
+	if q.id != 0 {
+		route = &store.Route{IDs: []uint32{q.id}}
 	}
 	entries := make([]store.Entry, 0, len(msgs))
 	for _, m := range msgs {
-		if s.NoLocal && m.Publisher == c.client.ID || !c.perms.MayReceive(string(m.Topic), granted, true, now) {
+		if q.noLocal && m.Publisher == q.client.ID || !q.client.Permissions.MayReceive(string(m.Topic), q.granted, true, now) {
 			m.Unref()
 			continue
 		}
-		entries = append(entries, store.Entry{Message: m, Route: route, QoS: min(m.QoS, granted), Retain: true})
+		entries = append(entries, store.Entry{Message: m, Route: route, QoS: min(m.QoS, q.granted), Retain: true})
 	}
 	return entries
 }

@@ -29,6 +29,12 @@ func TestMQTT31IsAccepted(t *testing.T) {
 	c.quiet()
 }
 
+// MQTT 3.1 knows no Client Identifier that the server assigns.
+func TestMQTT31NeedsAClientIdentifier(t *testing.T) {
+	t.Parallel()
+	connecting(t, connectPacket{v: v31, clean: true}).refused(0x02)
+}
+
 // The first packet must be CONNACK even if the client has not waited for it.
 func TestPacketsSentBehindConnect(t *testing.T) {
 	eachVersion(t, statements{

@@ -17,7 +17,7 @@
 // The target is a broker in the test's own process. Another one is tested with
 //
 //	PATCHBAY_CONFORMANCE_ADDR=127.0.0.1:1883 go test ./core/conformance
-//	PATCHBAY_CONFORMANCE_MOSQUITTO=/usr/sbin/mosquitto go test ./core/conformance
+//	PATCHBAY_CONFORMANCE_MOSQUITTO=mosquitto go test ./core/conformance
 //
 // The first skips what needs a broker configured for it; with the second the
 // tests start their own Mosquitto. Where the specification lets a server close

@@ -226,11 +226,10 @@ const (
 	DropOffline         = "offline"
 	DropSessionEnded    = "session_ended"
 	DropRefusedByClient = "refused_by_client"
-	DropStoreFailed     = "store_failed"
 )
 
 // DropReasons lists all of them, for metrics.
 var DropReasons = [...]string{
 	DropNotAuthorized, DropNoSubscriber, DropExpired, DropQueueFull, DropOutBufferFull, DropPacketTooLarge,
-	DropByPlugin, DropQuota, DropOffline, DropSessionEnded, DropRefusedByClient, DropStoreFailed,
+	DropByPlugin, DropQuota, DropOffline, DropSessionEnded, DropRefusedByClient,
 }

@@ -77,10 +77,9 @@ func (s *Session) deliverQoS0(f *Frames, d Delivery) Outcome {
 		}
 		return s.enqueue(f, d)
 	}
-	if s.replaying.Load() {
-		// A retained message that has yet to go out is older than this one and
-		// may be of the same topic.
-		if o, done := s.queueBehindReplay(f, d); done {
+	if s.behind.Load() {
+		// What waits is older than this one and may be of the same topic.
+		if o, done := s.queueBehind(f, d); done {
 			return o
 		}
 	}
@@ -99,18 +98,6 @@ func (s *Session) deliverQoS0(f *Frames, d Delivery) Outcome {
 	return Sent
 }
 
-func (s *Session) queueBehindReplay(f *Frames, d Delivery) (o Outcome, done bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return Gone, true
-	}
-	if !s.replaying.Load() {
-		return 0, false
-	}
-	return s.enqueue(f, d), true
-}
-
 // fits reports whether the packet is within the receiver's Maximum Packet Size.
 // It is asked before an identifier is spent; with Topic Aliases the packet may
 // turn out smaller than the size that is compared here.
@@ -124,7 +111,7 @@ func (f *Frames) fits(l *link, d Delivery) bool {
 
 // waiting reports whether something has to go out before a new message.
 func (s *Session) waiting() bool {
-	return s.queued() > 0 || len(s.replay) > 0 || s.unsent != s.ring.next
+	return s.queued() > 0 || s.hasReplay() || s.unsent != s.ring.next
 }
 
 func (s *Session) queued() int {
@@ -181,11 +168,15 @@ func (s *Session) enqueue(f *Frames, d Delivery) Outcome {
 			}
 			return Dropped
 		}
-		e, _ := s.queue.Pop()
+		e, _ := s.pop()
 		s.env.Drop(s, e.Message, e.QoS, hook.DropQueueFull)
 		e.Message.Unref()
 	}
 	s.queue.Push(store.Entry{Message: f.Keep(), Route: d.route(), QoS: d.QoS, Retain: d.Retain})
+	if d.QoS == 0 {
+		s.queuedQoS0++
+		s.behind.Store(true)
+	}
 	s.load.Store(int32(s.ring.live() + s.queued()))
 	return Queued
 }
@@ -197,7 +188,7 @@ func (s *Session) dropExpired(now int64) {
 		if !ok || !e.Message.Expired(now) {
 			return
 		}
-		s.queue.Pop()
+		s.pop()
 		s.env.Drop(s, e.Message, e.QoS, hook.DropExpired)
 		e.Message.Unref()
 	}
@@ -205,13 +196,29 @@ func (s *Session) dropExpired(now int64) {
 
 // Pump sends what may be sent: first, on a new connection, what the last one
 // left unacknowledged, in the original order and with DUP [MQTT-4.4.0-1], then
-// the queue, as far as the window and the Link allow. It returns how many packets it appended to the
-// Link, which then wants to be flushed. f must not have a message under way.
+// retained messages for new subscriptions, then the queue, as far as the window
+// and the Link allow. It returns how many packets it appended to the Link, which
+// then wants to be flushed. f must not have a message under way.
 func (s *Session) Pump(f *Frames) (sent int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for {
+		sent += s.pump(f)
+		r := s.nextReplay()
+		if r == nil {
+			return sent
+		}
+		s.fill(r)
+	}
+}
+
+func (s *Session) pump(f *Frames) (sent int) {
 	l := s.link.Load()
-	if l == nil || !s.waiting() {
+	defer s.settleBehind()
+	if !s.waiting() {
+		return 0
+	}
+	if l == nil {
 		return 0
 	}
 	now := s.env.Now()
@@ -224,9 +231,6 @@ func (s *Session) Pump(f *Frames) (sent int) {
 		if s.sendQueued(f, l, e, now) {
 			sent++
 		}
-	}
-	if len(s.replay) == 0 && s.queued() == 0 {
-		s.replaying.Store(false)
 	}
 	s.load.Store(int32(s.ring.live() + s.queued()))
 	return sent
@@ -276,30 +280,6 @@ func (s *Session) resend(f *Frames, l *link, now int64) (sent int) {
 	return sent
 }
 
-// Replay gives the session messages that it should get next, one after the other
-// as fast as it takes them: the retained messages of a new subscription. They do
-// not count against the bounds of the queue, since they are kept elsewhere
-// anyway. The references of the entries go along. Pump sends them.
-func (s *Session) Replay(entries []store.Entry) {
-	if len(entries) == 0 {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		for _, e := range entries {
-			e.Message.Unref()
-		}
-		return
-	}
-	if len(s.replay) == 0 {
-		s.replay = entries
-	} else {
-		s.replay = append(s.replay, entries...)
-	}
-	s.replaying.Store(true)
-}
-
 // next takes the next entry that waits to be sent for the first time.
 func (s *Session) next() (e store.Entry, ok bool) {
 	if len(s.replay) > 0 {
@@ -310,10 +290,18 @@ func (s *Session) next() (e store.Entry, ok bool) {
 		}
 		return e, true
 	}
-	if s.queue == nil {
+	if s.queue == nil || s.hasReplay() {
 		return e, false
 	}
-	return s.queue.Pop()
+	return s.pop()
+}
+
+// pop takes the oldest entry of the queue.
+func (s *Session) pop() (e store.Entry, ok bool) {
+	if e, ok = s.queue.Pop(); ok && e.QoS == 0 {
+		s.queuedQoS0--
+	}
+	return e, ok
 }
 
 // sendAgain sends one unacknowledged message again: as PUBREL if PUBREC has

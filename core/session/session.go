@@ -129,23 +129,26 @@ type Session struct {
 	// sets it.
 	Client atomic.Pointer[hook.Client]
 
-	link      atomic.Pointer[link]
-	load      atomic.Int32
-	replaying atomic.Bool // replay is not empty
+	link   atomic.Pointer[link]
+	load   atomic.Int32
+	behind atomic.Bool // QoS 0 messages have to queue: something older waits
 
-	mu       sync.Mutex
-	ended    bool
-	ring     ring
-	flight   int    // PUBLISH packets on the present Link that count against its window
-	unsent   uint64 // messages of the ring from this seq on have not been resent on the present Link
-	replay   []store.Entry
-	queue    store.Queue
-	inbound  idSet
-	subs     map[string]Subscription
-	expiry   uint32
-	will     *Will
-	willDue  int64 // Unix ms at which the Will of a closed connection is to be published
-	detached int64 // Unix ms of the end of the last connection
+	mu         sync.Mutex
+	ended      bool
+	ring       ring
+	flight     int           // PUBLISH packets on the present Link that count against its window
+	unsent     uint64        // messages of the ring from this seq on have not been resent on the present Link
+	replay     []store.Entry // the present Replay
+	replays    []Replay      // the next ones
+	filling    bool          // the list of a Replay is being made
+	queue      store.Queue
+	queuedQoS0 int
+	inbound    idSet
+	subs       map[string]Subscription
+	expiry     uint32
+	will       *Will
+	willDue    int64 // Unix ms at which the Will of a closed connection is to be published
+	detached   int64 // Unix ms of the end of the last connection
 }
 
 // New returns an empty session that is not attached. key has to be unique.
@@ -359,8 +362,9 @@ func (s *Session) End() (old Link, will *Will, subs map[string]Subscription, orp
 	for _, e := range s.replay {
 		e.Message.Unref()
 	}
-	s.replay = nil
-	s.replaying.Store(false)
+	s.replay, s.replays = nil, nil
+	s.queuedQoS0 = 0
+	s.behind.Store(false)
 	if s.queue != nil {
 		for e, more := s.queue.Pop(); more; e, more = s.queue.Pop() {
 			orphan(e.Message, e.Route)

@@ -122,7 +122,7 @@ func (c *Conn) dropLocked() (rest chunkList) {
 	return rest
 }
 
-// Buffered is the number of bytes that the kernel has not taken yet.
+// Buffered is the number of bytes that the kernel has not taken yet; what a close has dropped stays in it.
 func (c *Conn) Buffered() int { return int(c.buffered.Load()) }
 
 // OverHighWater reports whether the out-buffer holds more than [Config.HighWater].

@@ -233,6 +233,7 @@ func TestCloseReasons(t *testing.T) {
 				nc := dial(t, l)
 				byteSession(t, nc)
 				h := receive(t, handlers, "handler")
+				eventually(t, "the echo is accounted for", func() bool { return h.c.Buffered() == 0 })
 				tc.close(h.c)
 				if err := receive(t, h.closed, "Closed"); err != tc.want {
 					t.Errorf("Closed got %v, want %v", err, tc.want)

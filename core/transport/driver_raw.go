@@ -12,6 +12,11 @@ import (
 	"time"
 )
 
+// passReadLimit bounds the bytes one pass takes from a connection whose reads keep returning full buffers. A longer pass puts
+// more messages into each subscriber's single write, which is what makes dense traffic cheap; half a megabyte is some
+// milliseconds of work, which is the delay it adds for others that wait for a processor.
+const passReadLimit = 512 << 10
+
 func defaultDriver() Driver { return Portable() }
 
 // Portable is the driver for systems with non-blocking sockets: one goroutine per connection, parked in syscall.RawConn.Read

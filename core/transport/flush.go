@@ -8,9 +8,6 @@ import (
 // errWouldBlock says that the kernel has no room, or no bytes, right now.
 var errWouldBlock = errors.New("transport: operation would block")
 
-// maxIovecs bounds one writev; with 64 KiB chunks more than this is never taken at once by a socket.
-const maxIovecs = 64
-
 // parting is how far the orderly end of the stream has come; each step is taken when all earlier bytes are on their way.
 type parting uint8
 

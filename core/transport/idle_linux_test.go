@@ -123,8 +123,9 @@ func TestIdleConnections(t *testing.T) {
 		return heap2
 	}
 	// The runtime keeps its records of ended goroutines, some 400 bytes each, for the next ones; so a second round tells what leaks.
+	// A connection that is kept by mistake has more than a kilobyte.
 	first, second := round(), round()
-	if grown := second - first; grown > int64(n)*50+256<<10 {
+	if grown := second - first; grown > int64(n)*300+256<<10 {
 		t.Errorf("the second %d connections left %d bytes of heap", n, grown)
 	}
 }

@@ -10,11 +10,6 @@ const (
 	// readBufferSize is what one read(2) may return. Measured with the skeletons: 64 KiB is where larger reads stop to pay.
 	readBufferSize = 64 << 10
 
-	// passReadLimit bounds the bytes one pass takes from a connection whose reads keep returning full buffers. A longer pass puts
-	// more messages into each subscriber's single write, which is what makes dense traffic cheap; half a megabyte is some
-	// milliseconds of work, which is the delay it adds for others that wait for a processor.
-	passReadLimit = 512 << 10
-
 	// passesPerCPU bounds the passes that exist. More than one per processor, because a goroutine may be preempted or be inside a
 	// system call with a pass in hand; few, because each has buffers and the broker's caches.
 	passesPerCPU = 4

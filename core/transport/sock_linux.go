@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// maxIovecs bounds one writev; with 64 KiB chunks more than this is never taken at once by a socket.
+const maxIovecs = 64
+
 // readFD reads what is there: 0 and no error at the end of the stream.
 func readFD(fd int, b []byte) (int, error) {
 	for {

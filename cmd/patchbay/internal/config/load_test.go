@@ -163,7 +163,7 @@ func TestLoadDefaults(t *testing.T) {
 		t.Errorf("default listener: %+v", ln)
 	}
 	// One of each type, as a program sees it.
-	if cfg.MQTT.MaxPacketSize != 1<<20 || cfg.MQTT.ConnectTimeout.Std() != 10*time.Second || cfg.Session.MaxExpiry != Never ||
+	if cfg.MQTT.MaxPacketSize != 16<<20 || cfg.MQTT.ConnectTimeout.Std() != 10*time.Second || cfg.Session.MaxExpiry != Never ||
 		cfg.Limits.PublishRate != 0 || !cfg.Limits.Memory.Auto || cfg.Session.RetryBackoff != 2 || cfg.MQTT.MaxQoS != 2 ||
 		!cfg.MQTT.RetainAvailable || cfg.Store != "memory" || len(cfg.Sys.Disable) != 0 {
 		t.Errorf("defaults: %+v", cfg)

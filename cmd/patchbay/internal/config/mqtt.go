@@ -21,7 +21,7 @@ type MQTT struct {
 
 	// Largest packet that is accepted, and told to MQTT 5 clients as Maximum
 	// Packet Size. The protocol ends at 268435455 bytes.
-	MaxPacketSize Size `key:"max_packet_size" default:"1MiB" min:"128" max:"268435455" live:"true"`
+	MaxPacketSize Size `key:"max_packet_size" default:"16MiB" min:"128" max:"268435455" live:"true"`
 
 	// The same until the client has been authenticated: strangers get no more.
 	// Above max_packet_size, that one holds.

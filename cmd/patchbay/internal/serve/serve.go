@@ -1,0 +1,151 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/admin"
+	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/config"
+	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/version"
+	"github.com/patchbay-mq/patchbay/core/broker"
+)
+
+// Command is `patchbay serve`.
+func Command() *cobra.Command {
+	var flags config.Flags
+	cmd := &cobra.Command{
+		Short: "Run the broker",
+		Long: `Run the broker until SIGTERM or Ctrl-C. Without a configuration file it listens
+on port 1883 of this machine only.
+
+SIGHUP, or "patchbay reload", reads the configuration again: it is checked first,
+applied where that needs no restart, and what does is named.`,
+		Example: `  patchbay serve --config /etc/patchbay.yaml
+  patchbay serve --listen tcp://127.0.0.1:1883 --listen ws://127.0.0.1:8083/mqtt
+  patchbay serve --set session.max_inflight=100 --log-level debug`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			src, err := flags.Sources(os.Environ(), ".")
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
+			defer stop()
+			// Who asks twice does not want to wait for the shutdown.
+			context.AfterFunc(ctx, stop)
+			return Run(ctx, src, cmd.ErrOrStderr())
+		},
+	}
+	flags.Register(cmd.Flags())
+	return cmd
+}
+
+// program is a running broker with what it was made from.
+type program struct {
+	src     config.Sources
+	level   *slog.LevelVar
+	log     *slog.Logger
+	broker  *broker.Broker
+	sockets []socket
+	started *config.Config // what needs a restart is as in here
+
+	mu     sync.Mutex     // one reload at a time
+	config *config.Config // guarded by mu: what was applied last
+}
+
+// Run serves until ctx ends. It writes the log, and at the start what it listens
+// on, to stderr. An error that has a method ExitCode is one of the configuration.
+func Run(ctx context.Context, src config.Sources, stderr io.Writer) error {
+	// Before anything listens: until then SIGHUP ends the process.
+	hangup := make(chan os.Signal, 1)
+	notifyHangup(hangup)
+	defer signal.Stop(hangup)
+	c, meta, err := config.Load(src)
+	if err != nil {
+		return err
+	}
+	all, err := places(c)
+	if err != nil {
+		return sourced(err, meta)
+	}
+	p := &program{src: src, started: c, config: c, level: new(slog.LevelVar)}
+	p.level.Set(logLevel(c))
+	people := format(c, stderr) == "text"
+	p.log = newLogger(people, p.level, stderr)
+	tuneCollector(c)
+	if p.broker, err = newBroker(c, version.String(), p.log); err != nil {
+		return err
+	}
+	server, err := p.open(ctx, all)
+	if err != nil {
+		closeNow, cancel := context.WithCancel(context.Background())
+		cancel()
+		p.broker.Close(closeNow)
+		return sourced(err, meta)
+	}
+	p.announce(stderr, people, server, meta)
+	return p.serve(ctx, hangup, server)
+}
+
+// open opens all listeners, that for operators last: when it says that the broker
+// is ready, it is.
+func (p *program) open(ctx context.Context, all []place) (*admin.Server, error) {
+	var err error
+	if p.sockets, err = open(p.broker, all); err != nil {
+		return nil, err
+	}
+	c := p.started
+	return admin.Start(ctx, admin.Options{
+		Broker: p.broker, Config: c.Admin, DataDir: c.DataDir, Version: version.String(), Reload: p.reload, Logger: p.log,
+	})
+}
+
+// serve runs until ctx ends and shuts down within shutdown_timeout.
+func (p *program) serve(ctx context.Context, hangup <-chan os.Signal, server *admin.Server) error {
+	running, end := context.WithCancel(context.Background())
+	defer end()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		// It gives no time of its own to the shutdown: how long that may take is
+		// known when it comes, since a reload can change it.
+		_ = p.broker.Serve(running, 0)
+	}()
+	for ctx.Err() == nil {
+		select {
+		case <-hangup:
+			if _, err := p.reload(); err != nil {
+				p.log.Error("reload failed, the configuration before stays in force", "error", err)
+			}
+		case <-ctx.Done():
+		}
+	}
+	p.mu.Lock()
+	grace := p.config.ShutdownTimeout.Std()
+	p.mu.Unlock()
+	begin := time.Now()
+	p.log.Info("shutting down", "shutdown_timeout", grace.String())
+	until, cancel := context.WithDeadline(context.Background(), begin.Add(grace))
+	defer cancel()
+	err := p.broker.Close(until)
+	end()
+	<-served
+	if closeErr := server.Close(until); closeErr != nil && !errors.Is(closeErr, context.DeadlineExceeded) {
+		err = errors.Join(err, closeErr)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		p.log.Warn("shutdown_timeout is over: some connections were cut off")
+		err = nil
+	}
+	p.log.Info("stopped", "took", time.Since(begin).Round(time.Millisecond).String())
+	return err
+}
