@@ -76,7 +76,7 @@ func (t target) explain(err error) error {
 		hostname x509.HostnameError
 		netErr   net.Error
 	)
-	hangup := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+	hangup := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err

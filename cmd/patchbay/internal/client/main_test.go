@@ -19,9 +19,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// broker is the one that the tests talk to. startBroker is the only place that knows which it is.
+// broker is the one that the tests talk to.
 type broker struct {
-	skip         string // why there is none
+	missing      string // why there is none
 	port         string // MQTT on 127.0.0.1, for anyone
 	unix         string // the same on a unix socket
 	wsPort       string // the same by WebSocket
@@ -39,31 +39,33 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	testBroker = startBroker(dir)
-	code := m.Run()
-	testBroker.stop()
+	// Everything is run twice: against Patchbay, and against a broker that we do
+	// not share faults with.
+	code := 0
+	for _, start := range []func(string) *broker{startPatchbay, startMosquitto} {
+		if testBroker = start(dir); testBroker.missing != "" {
+			fmt.Println(testBroker.missing)
+			continue
+		}
+		code = max(code, m.Run())
+		testBroker.stop()
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(code)
 }
 
-// needBroker skips the test where no broker is installed.
-func needBroker(t *testing.T) *broker {
-	t.Helper()
-	if testBroker.skip != "" {
-		t.Skip(testBroker.skip)
-	}
-	return testBroker
-}
+// needBroker returns the broker of this round.
+func needBroker(*testing.T) *broker { return testBroker }
 
-// startBroker starts mosquitto on free loopback ports.
-func startBroker(dir string) *broker {
+// startMosquitto starts mosquitto on free loopback ports.
+func startMosquitto(dir string) *broker {
 	b := &broker{stop: func() {}}
 	binary, err := exec.LookPath("mosquitto")
 	if err != nil {
 		if binary, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
-			b.skip = "mosquitto is not installed (neither in PATH nor in /usr/sbin)"
+			b.missing = "no second round: mosquitto is not installed (neither in PATH nor in /usr/sbin)"
 			return b
 		}
 	}
