@@ -128,7 +128,7 @@ func DefaultOptions() Options {
 			MQTT: MQTT{
 				MaxQoS: 2, RetainAvailable: true, WildcardSubscriptions: true, SharedSubscriptions: true, SubscriptionIdentifiers: true,
 				MaxPacketSize: 16 << 20, MaxPacketSizeBeforeAuth: 64 << 10, ConnectTimeout: 10 * time.Second,
-				ReceiveMaximum: 1024, TopicAliasMaximum: 64, MaxTopicLength: math.MaxUint16, MaxTopicLevels: 128,
+				ReceiveMaximum: 1024, TopicAliasMaximum: 64, OutboundTopicAliasMaximum: 10, MaxTopicLength: math.MaxUint16, MaxTopicLevels: 128,
 				MaxClientIDLength: math.MaxUint16, AllowEmptyClientID: true, CheckPayloadFormat: true,
 			},
 			Session: Session{

@@ -173,6 +173,9 @@ func (t *aliasTable) lookup(topic []byte) (uint16, []byte) {
 	if len(t.byName) >= int(t.max) {
 		return 0, topic
 	}
+	if t.byName == nil {
+		t.byName = make(map[string]uint16)
+	}
 	a := uint16(len(t.byName) + 1)
 	t.byName[string(topic)] = a
 	return a, topic

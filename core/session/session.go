@@ -203,7 +203,7 @@ func (s *Session) Attach(out Link, p Params) (old Link, will *Will, ok bool) {
 	}
 	l.window = min(l.window, s.env.Limits.Load().MaxInflight)
 	if p.TopicAliasMaximum > 0 {
-		l.aliases = &aliasTable{max: p.TopicAliasMaximum, byName: make(map[string]uint16)}
+		l.aliases = &aliasTable{max: p.TopicAliasMaximum}
 	}
 	s.will, s.expiry = p.Will, p.SessionExpiry
 	s.flight = 0

@@ -38,9 +38,9 @@ type MQTT struct {
 	TopicAliasMaximum int `key:"topic_alias_maximum" default:"64" min:"0" max:"65535" unit:"aliases, 0 = none" live:"true"`
 
 	// Topic Aliases that the server uses towards a client, as far as that
-	// client allows. Saves bytes on the wire, costs memory for each connection
-	// and the encoding once for all subscribers.
-	OutboundTopicAliasMaximum int `key:"outbound_topic_alias_maximum" default:"0" min:"0" max:"65535" unit:"aliases, 0 = none" live:"true"`
+	// client allows (most allow none). Saves bytes on the wire; costs memory,
+	// and that client's messages are encoded for it alone.
+	OutboundTopicAliasMaximum int `key:"outbound_topic_alias_maximum" default:"10" min:"0" max:"65535" unit:"aliases, 0 = none" live:"true"`
 
 	// Longest Keep Alive. A client that asks for more, or for none, is told
 	// this one as Server Keep Alive; one of MQTT 3 is held to it silently.
