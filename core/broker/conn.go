@@ -136,7 +136,7 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 		}
 		if len(rest) < size {
 			if need = size; size > largePartial && c.b.memory.above.Load() {
-				c.fail(refuse(packet.QuotaExceeded, "limits.memory is reached"))
+				c.b.memory.hold(c, true)
 			}
 			break
 		}
@@ -159,9 +159,8 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 	return used, need
 }
 
-// largePartial is the size from which an unfinished packet is not waited for
-// while memory is short: what has arrived of it would be held for as long as the
-// client likes.
+// largePartial is the size from which a packet that is not complete yet is not
+// read on while memory is short.
 const largePartial = 64 << 10
 
 func (c *conn) readHeader(b []byte) (packet.Header, int, error) {

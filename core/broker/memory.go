@@ -4,6 +4,8 @@ import (
 	"runtime/metrics"
 	"sync"
 	"sync/atomic"
+
+	"github.com/patchbay-mq/patchbay/core/packet"
 )
 
 // memoryGuard pushes back on publishers' sockets while the process uses more
@@ -11,10 +13,17 @@ import (
 // from until it has fallen below nine tenths of the watermark.
 type memoryGuard struct {
 	above atomic.Bool
+	since int64 // Unix milliseconds; of the clock's goroutine
 
-	mu     sync.Mutex
-	paused map[*conn]struct{}
+	mu sync.Mutex
+	// paused are the publishers that are held back; true for those in the middle
+	// of a large packet.
+	paused map[*conn]bool
 }
+
+// partialMillis is how long those may keep what has arrived of their packets
+// while memory is short: it may be just that which fills it.
+const partialMillis = 10_000
 
 // look returns the memory in use, in bytes: what the Go runtime has from the
 // system and neither given back nor lying idle.
@@ -30,9 +39,16 @@ func (g *memoryGuard) check(b *Broker) {
 	used := g.look()
 	switch {
 	case limit > 0 && used > limit:
-		if !g.above.Swap(true) {
-			b.log.Warn("memory watermark reached: publishers are held back", "used", used, "limit", limit)
+		now := b.clock.Now()
+		if g.above.Load() {
+			if now-g.since >= partialMillis {
+				g.dropPartial()
+			}
+			return
 		}
+		g.since = now
+		g.above.Store(true)
+		b.log.Warn("memory watermark reached: publishers are held back", "used", used, "limit", limit)
 	case limit <= 0 || used < limit/10*9:
 		if g.above.Swap(false) {
 			b.log.Info("memory is below the watermark again", "used", used, "limit", limit)
@@ -41,18 +57,29 @@ func (g *memoryGuard) check(b *Broker) {
 	}
 }
 
-// hold pauses a publisher.
-func (g *memoryGuard) hold(c *conn) {
+// hold pauses a publisher; partial says that it is in the middle of a packet.
+func (g *memoryGuard) hold(c *conn, partial bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.above.Load() {
 		return
 	}
 	if g.paused == nil {
-		g.paused = make(map[*conn]struct{})
+		g.paused = make(map[*conn]bool)
 	}
-	g.paused[c] = struct{}{}
+	g.paused[c] = partial
 	c.Pause(pauseMemory)
+}
+
+// dropPartial ends the connections that hold a part of a large packet.
+func (g *memoryGuard) dropPartial() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c, partial := range g.paused {
+		if partial {
+			c.disconnect(packet.QuotaExceeded, "limits.memory is reached")
+		}
+	}
 }
 
 func (g *memoryGuard) resumeAll() {

@@ -24,7 +24,7 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 		return err
 	}
 	if c.b.memory.above.Load() {
-		c.b.memory.hold(c)
+		c.b.memory.hold(c, false)
 	}
 	full := pub.QoS > 0 && c.version == packet.V5 && c.unreleased+c.acks.owed() >= int(c.receiveMax)
 	if full && pub.QoS == 1 {
