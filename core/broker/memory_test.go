@@ -18,7 +18,7 @@ func TestMemoryWatermark(t *testing.T) {
 	b.SetLive(live)
 	sub, pub, part := connect(t, addr, "sub"), connect(t, addr, "pub"), connect(t, addr, "part")
 	sub.subscribe("t", 0)
-	clk.Advance(time.Second)
+	clk.Advance(2 * time.Second)
 
 	late := dial(t, addr)
 	late.sendConnect("late")
@@ -34,11 +34,11 @@ func TestMemoryWatermark(t *testing.T) {
 	})
 	pub.publish("t", "2", 0, 0)
 	sub.expectQuiet()
-	clk.Advance(partialMillis * time.Millisecond)
+	clk.Advance((partialMillis + 2000) * time.Millisecond)
 	part.expectEnd(packet.QuotaExceeded)
 
 	live.Limits.Memory = 0
 	b.SetLive(live)
-	clk.Advance(time.Second)
+	clk.Advance(2 * time.Second)
 	sub.expectPublish("t", "2")
 }
