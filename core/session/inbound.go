@@ -1,7 +1,5 @@
 package session
 
-import "math/bits"
-
 // idSet is the set of Packet Identifiers that were received with QoS 2 and not
 // released yet [MQTT-4.3.3-10]: pages of 1,024 bits that exist while they hold
 // something, because clients use few identifiers, close together.
@@ -63,23 +61,6 @@ func (s *idSet) trim() {
 	for i, p := range s.pages {
 		if p != nil && p.n == 0 {
 			s.pages[i] = nil
-		}
-	}
-}
-
-// each calls fn for all identifiers in ascending order.
-func (s *idSet) each(fn func(id uint16)) {
-	if s.pages == nil {
-		return
-	}
-	for i, p := range s.pages {
-		if p == nil {
-			continue
-		}
-		for w, word := range p.words {
-			for ; word != 0; word &= word - 1 {
-				fn(uint16(i<<10 | w<<6 | bits.TrailingZeros64(word)))
-			}
 		}
 	}
 }
