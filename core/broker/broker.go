@@ -92,7 +92,7 @@ func New(options ...func(*Options)) (*Broker, error) {
 			return &scratch{cache: router.NewCache(cacheEntries), frames: session.Frames{NextID: b.messageID}}
 		},
 		HighWater: o.OutBufferHigh, LowWater: o.OutBufferLow, WriteTimeout: o.WriteTimeout,
-		Now: b.clock.Now, Logger: o.Logger,
+		Now: b.clock.Fresh, Logger: o.Logger,
 	})
 	b.upkeep.Fire = b.keepUp
 	b.clock.Arm(&b.upkeep, b.clock.Now()+1000)

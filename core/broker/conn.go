@@ -77,8 +77,9 @@ type conn struct {
 	closed     error                   // why the broker itself closed; guarded by once
 	once       sync.Once
 
-	timer clock.Timer // until CONNECT is done its time limit, then keep-alive
-	retry *clock.Timer
+	timer  clock.Timer // until CONNECT is done its time limit, then keep-alive
+	silent bool        // the Keep Alive is over; of the clock's goroutine
+	retry  *clock.Timer
 
 	signals atomic.Uint32
 	ended   atomic.Bool // no packet is handled any more
@@ -105,7 +106,7 @@ func (b *Broker) accept(t *transport.Conn, l *Listener) transport.Handler {
 		top = b.stats.MaxConnected.Load()
 	}
 	c.timer.Fire = c.timeout
-	b.clock.Arm(&c.timer, b.clock.Now()+live.MQTT.ConnectTimeout.Milliseconds())
+	b.clock.Arm(&c.timer, b.clock.Fresh()+live.MQTT.ConnectTimeout.Milliseconds())
 	return c
 }
 
@@ -303,13 +304,19 @@ func (c *conn) timeout(now int64) {
 	if c.keepAlive == 0 {
 		return
 	}
-	// The coarse clock may have been a tick behind at the read.
-	due := c.LastRead() + clock.Tick.Milliseconds() + int64(c.keepAlive)*1500
+	due := c.LastRead() + int64(c.keepAlive)*1500
 	if c.Paused() {
 		// It is we who do not read.
 		due = now + int64(c.keepAlive)*1500
 	}
-	if now >= due {
+	switch {
+	case now < due:
+		c.silent = false
+	case !c.silent:
+		// On a busy machine its last packet may lie unread in the socket.
+		c.silent = true
+		due = now + clock.Tick.Milliseconds()
+	default:
 		c.disconnect(packet.KeepAliveTimeout, "")
 		return
 	}

@@ -117,6 +117,7 @@ func isProtocolError(code packet.ReasonCode) bool {
 
 // Closed is called once, when the connection is gone.
 func (c *conn) Closed(p *transport.Pass, err error) {
+	c.b.clock.Fresh() // session expiry and Will Delay count from here
 	c.ended.Store(true)
 	c.b.clock.Disarm(&c.timer)
 	if c.retry != nil {

@@ -20,11 +20,19 @@ type Clock struct {
 	wheel wheel
 	stop  chan struct{}
 	done  sync.WaitGroup
+
+	// Of a running clock; base is 0 for one that is turned by hand. Deadlines
+	// follow the monotonic clock, so that a step of the system's time neither
+	// fires everything at once nor holds everything up.
+	start time.Time
+	base  int64
 }
 
 // New starts a clock that follows the system's time. Stop ends its goroutine.
 func New() *Clock {
-	c := NewManual(time.Now())
+	start := time.Now()
+	c := NewManual(start)
+	c.start, c.base = start, start.UnixMilli()
 	c.done.Add(1)
 	go c.run()
 	return c
@@ -38,13 +46,32 @@ func NewManual(start time.Time) *Clock {
 	return c
 }
 
-// Now is the time in Unix milliseconds, at most one Tick old.
+// Now is the time in Unix milliseconds: one atomic load. It is a Tick old at the
+// most, unless the machine is so busy that the clock's goroutine has to wait;
+// then it is as old as the last call of Fresh.
 func (c *Clock) Now() int64 { return c.now.Load() }
+
+// Fresh reads the time (about 100 ns) and sets Now. It is called where something
+// happens that deadlines are counted from: a busy machine must not make them too
+// short.
+func (c *Clock) Fresh() int64 {
+	if c.base == 0 {
+		return c.now.Load()
+	}
+	now := c.base + time.Since(c.start).Milliseconds()
+	for {
+		old := c.now.Load()
+		if now <= old || c.now.CompareAndSwap(old, now) {
+			return max(now, old)
+		}
+	}
+}
 
 // Advance moves a manual clock by d and fires what is due, in the caller's
 // goroutine and in order of time.
 func (c *Clock) Advance(d time.Duration) {
-	c.set(c.now.Load() + int64(d/time.Millisecond))
+	now := c.now.Add(int64(d / time.Millisecond))
+	c.wheel.advance(now)
 }
 
 // Stop ends the clock's goroutine and waits for it. Timers that have not fired
@@ -58,20 +85,12 @@ func (c *Clock) run() {
 	defer c.done.Done()
 	t := time.NewTicker(Tick)
 	defer t.Stop()
-	// Deadlines follow the monotonic clock, so that a step of the system's time
-	// neither fires everything at once nor holds everything up.
-	start, base := time.Now(), c.now.Load()
 	for {
 		select {
 		case <-c.stop:
 			return
 		case <-t.C:
-			c.set(base + time.Since(start).Milliseconds())
+			c.wheel.advance(c.Fresh())
 		}
 	}
-}
-
-func (c *Clock) set(now int64) {
-	c.now.Store(now)
-	c.wheel.advance(now)
 }

@@ -84,6 +84,28 @@ func TestRealClockTicksAndStops(t *testing.T) {
 	c.Stop()
 }
 
+// A deadline that is counted from Fresh is kept even when the clock's goroutine
+// has not run for long.
+func TestFreshIsTheTimeNow(t *testing.T) {
+	c := New()
+	defer c.Stop()
+	for range 1000 {
+		before := time.Now()
+		got := c.Fresh()
+		// 2 ms for the parts of milliseconds that are cut off.
+		if low := before.UnixMilli() - 2; got < low {
+			t.Fatalf("Fresh is %d ms behind", low-got)
+		}
+		if now := c.Now(); now < got {
+			t.Fatalf("Now is %d, Fresh was %d", now, got)
+		}
+	}
+	m := NewManual(time.UnixMilli(5000))
+	if m.Fresh() != 5000 {
+		t.Fatal("a manual clock moved by itself")
+	}
+}
+
 func BenchmarkArm(b *testing.B) {
 	c := NewManual(time.UnixMilli(0))
 	timers := make([]Timer, 1024)

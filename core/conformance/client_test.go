@@ -31,7 +31,7 @@ func unique() string {
 
 // client is one connection to the broker. It belongs to the goroutine of its test.
 type client struct {
-	t  *testing.T
+	t  testing.TB
 	nc net.Conn
 	br *bufio.Reader
 	v  version
@@ -49,7 +49,7 @@ type client struct {
 }
 
 // dial opens a connection without sending anything.
-func dial(t *testing.T, addr string, v version) *client {
+func dial(t testing.TB, addr string, v version) *client {
 	t.Helper()
 	nc, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
@@ -58,7 +58,7 @@ func dial(t *testing.T, addr string, v version) *client {
 	return wrap(t, nc, v)
 }
 
-func wrap(t *testing.T, nc net.Conn, v version) *client {
+func wrap(t testing.TB, nc net.Conn, v version) *client {
 	t.Cleanup(func() { nc.Close() })
 	return &client{t: t, nc: nc, br: bufio.NewReader(nc), v: v, inflight: map[int]byte{}, aliases: map[int]string{}}
 }
@@ -76,12 +76,12 @@ func lasting(v version, id string) connectPacket {
 }
 
 // connecting sends a CONNECT to the shared broker and does not read the answer.
-func connecting(t *testing.T, p connectPacket) *client {
+func connecting(t testing.TB, p connectPacket) *client {
 	t.Helper()
 	return connectingTo(t, broker(t), p)
 }
 
-func connectingTo(t *testing.T, addr string, p connectPacket) *client {
+func connectingTo(t testing.TB, addr string, p connectPacket) *client {
 	t.Helper()
 	c := dial(t, addr, p.v)
 	c.sendConnect(p)
@@ -95,12 +95,12 @@ func (c *client) sendConnect(p connectPacket) {
 }
 
 // open connects to the shared broker.
-func open(t *testing.T, p connectPacket) *client {
+func open(t testing.TB, p connectPacket) *client {
 	t.Helper()
 	return openAt(t, broker(t), p)
 }
 
-func openAt(t *testing.T, addr string, p connectPacket) *client {
+func openAt(t testing.TB, addr string, p connectPacket) *client {
 	t.Helper()
 	c := connectingTo(t, addr, p)
 	c.accepted()

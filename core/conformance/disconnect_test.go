@@ -155,29 +155,31 @@ func TestSessionExpiry(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			topic := unique()
-			p := connectPacket{v: v5, id: unique()}
-			if test.expiry >= 0 {
-				p.props = prop(pSessionExpiry, test.expiry)
-			}
-			c := open(t, p)
-			c.listen(1, topic)
-			if test.end == nil {
-				c.cut()
-			} else {
-				c.send(test.end)
-				c.gone()
-			}
-			pass(test.wait)
-			open(t, fresh(v5)).say(topic, "x")
-			c = connecting(t, p)
-			if got := c.accepted().present; got != test.kept {
-				t.Errorf("session present %t, want %t", got, test.kept)
-			}
-			if test.kept {
-				c.hears("x")
-			}
-			c.quiet()
+			steady(t, func(t testing.TB) {
+				topic := unique()
+				p := connectPacket{v: v5, id: unique()}
+				if test.expiry >= 0 {
+					p.props = prop(pSessionExpiry, test.expiry)
+				}
+				c := open(t, p)
+				c.listen(1, topic)
+				if test.end == nil {
+					c.cut()
+				} else {
+					c.send(test.end)
+					c.gone()
+				}
+				pass(test.wait)
+				open(t, fresh(v5)).say(topic, "x")
+				c = connecting(t, p)
+				if got := c.accepted().present; got != test.kept {
+					t.Errorf("session present %t, want %t", got, test.kept)
+				}
+				if test.kept {
+					c.hears("x")
+				}
+				c.quiet()
+			})
 		})
 	}
 }
@@ -186,18 +188,20 @@ func TestSessionExpiry(t *testing.T) {
 func TestSessionExpiryStandsStillWhileConnected(t *testing.T) {
 	t.Parallel()
 	shows(t, v5, "MQTT-4.1.0-1")
-	p := connectPacket{v: v5, id: unique(), props: prop(pSessionExpiry, 2)}
-	c := open(t, p)
-	pass(3200 * time.Millisecond)
-	c.leave()
-	for range 3 {
-		c = connecting(t, p)
-		if !c.accepted().present {
-			t.Fatal("no session")
+	steady(t, func(t testing.TB) {
+		p := connectPacket{v: v5, id: unique(), props: prop(pSessionExpiry, 2)}
+		c := open(t, p)
+		pass(3200 * time.Millisecond)
+		c.leave()
+		for range 3 {
+			c = connecting(t, p)
+			if !c.accepted().present {
+				t.Fatal("no session")
+			}
+			c.quiet()
+			c.cut()
 		}
-		c.quiet()
-		c.cut()
-	}
+	})
 }
 
 // In MQTT 3.1.1 a Session without CleanSession has no end.

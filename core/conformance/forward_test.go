@@ -106,78 +106,82 @@ func TestPayloadsAreBytes(t *testing.T) {
 func TestMessageExpiry(t *testing.T) {
 	t.Parallel()
 	shows(t, v5, "MQTT-3.3.2-5", "MQTT-3.3.2-6")
-	queued, retained, online := unique(), unique(), unique()
-	id := unique()
-	c := open(t, lasting(v5, id))
-	c.listen(1, queued, online)
-	c.leave()
-	speaker := open(t, fresh(v5))
-	expiring := func(topic, payload string, seconds int, retain bool) {
-		speaker.publish(publishPacket{topic: topic, payload: payload, qos: 1, retain: retain, props: prop(pMessageExpiry, seconds)})
-	}
-	start := time.Now()
-	expiring(queued, "short", 1, false)
-	expiring(queued, "long", 100, false)
-	speaker.say(queued, "endless")
-	expiring(retained+"/short", "short", 1, true)
-	expiring(retained+"/long", "long", 100, true)
-
-	present := open(t, fresh(v5))
-	present.listen(1, online)
-	expiring(online, "at once", 100, false)
-	if p := present.hears("at once"); p.number(pMessageExpiry, -1) != 100 {
-		t.Errorf("got %v, want a message expiry interval of 100", p)
-	}
-
-	pass(2200 * time.Millisecond)
-	aged := func(p packet) {
-		t.Helper()
-		waited := int(time.Since(start) / time.Second)
-		if got := p.number(pMessageExpiry, -1); got < 100-waited-1 || got > 98 {
-			t.Errorf("got %v after %d s, want a message expiry interval of about %d", p, waited, 100-waited)
+	steady(t, func(t testing.TB) {
+		queued, retained, online := unique(), unique(), unique()
+		id := unique()
+		c := open(t, lasting(v5, id))
+		c.listen(1, queued, online)
+		c.leave()
+		speaker := open(t, fresh(v5))
+		expiring := func(topic, payload string, seconds int, retain bool) {
+			speaker.publish(publishPacket{topic: topic, payload: payload, qos: 1, retain: retain, props: prop(pMessageExpiry, seconds)})
 		}
-	}
-	c = open(t, lasting(v5, id))
-	aged(c.hears("long"))
-	if p := c.hears("endless"); p.has(pMessageExpiry) {
-		t.Errorf("got %v, want no message expiry interval", p)
-	}
-	aged(c.hears("at once"))
-	c.quiet()
-	late := open(t, fresh(v5))
-	late.listen(1, retained+"/#")
-	aged(late.hears("long"))
-	late.quiet()
+		start := time.Now()
+		expiring(queued, "short", 1, false)
+		expiring(queued, "long", 100, false)
+		speaker.say(queued, "endless")
+		expiring(retained+"/short", "short", 1, true)
+		expiring(retained+"/long", "long", 100, true)
+
+		present := open(t, fresh(v5))
+		present.listen(1, online)
+		expiring(online, "at once", 100, false)
+		if p := present.hears("at once"); p.number(pMessageExpiry, -1) != 100 {
+			t.Errorf("got %v, want a message expiry interval of 100", p)
+		}
+
+		pass(2200 * time.Millisecond)
+		aged := func(p packet) {
+			t.Helper()
+			waited := int(time.Since(start) / time.Second)
+			if got := p.number(pMessageExpiry, -1); got < 100-waited-1 || got > 98 {
+				t.Errorf("got %v after %d s, want a message expiry interval of about %d", p, waited, 100-waited)
+			}
+		}
+		c = open(t, lasting(v5, id))
+		aged(c.hears("long"))
+		if p := c.hears("endless"); p.has(pMessageExpiry) {
+			t.Errorf("got %v, want no message expiry interval", p)
+		}
+		aged(c.hears("at once"))
+		c.quiet()
+		late := open(t, fresh(v5))
+		late.listen(1, retained+"/#")
+		aged(late.hears("long"))
+		late.quiet()
+	})
 }
 
 // Message expiry must not stop an exchange that has begun.
 func TestExpiryDoesNotEndAnExchange(t *testing.T) {
 	t.Parallel()
 	shows(t, v5, "MQTT-4.3.3-7", "MQTT-4.3.3-13")
-	topic, id := unique(), unique()
-	c := open(t, lasting(v5, id))
-	c.listen(2, topic)
-	speaker := open(t, fresh(v5))
-	expiring := publishPacket{topic: topic, payload: "sent", qos: 2, props: prop(pMessageExpiry, 2)}
-	speaker.publish(expiring)
-	sent := c.hear()
-	expiring.topic, expiring.id = unique(), 5
-	speaker.send(expiring.bytes(v5))
-	speaker.sameID(speaker.expect(PUBREC), 5)
+	steady(t, func(t testing.TB) {
+		topic, id := unique(), unique()
+		c := open(t, lasting(v5, id))
+		c.listen(2, topic)
+		speaker := open(t, fresh(v5))
+		expiring := publishPacket{topic: topic, payload: "sent", qos: 2, props: prop(pMessageExpiry, 2)}
+		speaker.publish(expiring)
+		sent := c.hear()
+		expiring.topic, expiring.id = unique(), 5
+		speaker.send(expiring.bytes(v5))
+		speaker.sameID(speaker.expect(PUBREC), 5)
 
-	pass(2500 * time.Millisecond)
-	speaker.send(ack(PUBREL, 5))
-	if p := speaker.expect(PUBCOMP); p.code != 0 || p.id != 5 {
-		t.Errorf("got %v, want success", p)
-	}
-	c.cut()
-	c = open(t, lasting(v5, id))
-	p := c.hear()
-	if p.id != sent.id || !p.dup() || p.payload != "sent" {
-		t.Errorf("got %v, want %v again", p, sent)
-	}
-	c.acknowledge(p)
-	c.quiet()
+		pass(2500 * time.Millisecond)
+		speaker.send(ack(PUBREL, 5))
+		if p := speaker.expect(PUBCOMP); p.code != 0 || p.id != 5 {
+			t.Errorf("got %v, want success", p)
+		}
+		c.cut()
+		c = open(t, lasting(v5, id))
+		p := c.hear()
+		if p.id != sent.id || !p.dup() || p.payload != "sent" {
+			t.Errorf("got %v, want %v again", p, sent)
+		}
+		c.acknowledge(p)
+		c.quiet()
+	})
 }
 
 // The DUP flag of the publisher is its own affair.

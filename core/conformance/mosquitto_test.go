@@ -80,6 +80,7 @@ func (program mosquitto) start(s settings) (string, func(), error) {
 		}
 		select {
 		case <-ended:
+			stop()
 			return "", nil, errors.New("mosquitto ended: " + output.String())
 		case <-time.After(20 * time.Millisecond):
 		}

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	stopShared()
 	if code == 0 && complete() {
-		if err := settle(record.report()); err != nil {
+		if err := compare(record.report()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -42,7 +42,7 @@ func complete() bool {
 	return !testing.Short() && ownBroker()
 }
 
-func settle(report []byte) error {
+func compare(report []byte) error {
 	if *update {
 		return os.WriteFile(reportFile, report, 0o644)
 	}

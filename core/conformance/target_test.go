@@ -28,7 +28,7 @@ type settings struct {
 	websocket          bool   // listens for WebSocket instead of plain TCP
 	outboundTopicAlias bool   // uses Topic Aliases towards clients that allow them
 	storeFails         bool   // what is to be kept safe cannot be
-	ownProcess         bool   // can be stopped
+	stoppable          bool   // belongs to the test and can be stopped
 }
 
 // errUnsupported is returned by a target that cannot be configured in this way.
@@ -77,7 +77,7 @@ var shared struct {
 }
 
 // broker returns the address of a broker with default settings.
-func broker(t *testing.T) string {
+func broker(t testing.TB) string {
 	t.Helper()
 	shared.once.Do(func() { shared.addr, shared.stop, shared.err = selected().start(settings{}) })
 	if shared.err != nil {
@@ -93,7 +93,7 @@ func stopShared() {
 }
 
 // startBroker starts a broker for this test alone, or skips the test.
-func startBroker(t *testing.T, s settings) string {
+func startBroker(t testing.TB, s settings) string {
 	t.Helper()
 	addr, stop, err := selected().start(s)
 	if errors.Is(err, errUnsupported) {

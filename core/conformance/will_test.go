@@ -6,7 +6,7 @@ import (
 )
 
 // willWatcher returns a topic, and a client that listens to it.
-func willWatcher(t *testing.T, v version) (string, *client) {
+func willWatcher(t testing.TB, v version) (string, *client) {
 	t.Helper()
 	topic := unique()
 	c := open(t, fresh(v))
@@ -164,17 +164,19 @@ func delayed(topic string, delay, expiry int) connectPacket {
 func TestWillDelay(t *testing.T) {
 	t.Parallel()
 	shows(t, v5, "MQTT-3.1.2-8")
-	topic, watcher := willWatcher(t, v5)
-	c := open(t, delayed(topic, 2, 100))
-	start := time.Now()
-	c.cut()
-	p := watcher.hears("will")
-	if took := time.Since(start); took < 2*time.Second || took > 5*time.Second {
-		t.Errorf("the Will came after %v, want 2 s", took)
-	}
-	if p.has(pWillDelay) || p.has(pMessageExpiry) {
-		t.Errorf("got %v, want no properties", p)
-	}
+	steady(t, func(t testing.TB) {
+		topic, watcher := willWatcher(t, v5)
+		c := open(t, delayed(topic, 2, 100))
+		start := time.Now()
+		c.cut()
+		p := watcher.hears("will")
+		if took := time.Since(start); took < 2*time.Second || took > 5*time.Second {
+			t.Errorf("the Will came after %v, want 2 s", took)
+		}
+		if p.has(pWillDelay) || p.has(pMessageExpiry) {
+			t.Errorf("got %v, want no properties", p)
+		}
+	})
 }
 
 func TestWillDelayIsCutShortByTheSessionsEnd(t *testing.T) {
@@ -204,14 +206,16 @@ func TestWillDelayIsCutShortByTheSessionsEnd(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			topic, watcher := willWatcher(t, v5)
-			c := open(t, delayed(topic, 30, test.expiry))
-			start := time.Now()
-			test.end(c)
-			watcher.hears("will")
-			if took := time.Since(start); took < test.least || took > test.most {
-				t.Errorf("the Will came after %v, want %v to %v", took, test.least, test.most)
-			}
+			steady(t, func(t testing.TB) {
+				topic, watcher := willWatcher(t, v5)
+				c := open(t, delayed(topic, 30, test.expiry))
+				start := time.Now()
+				test.end(c)
+				watcher.hears("will")
+				if took := time.Since(start); took < test.least || took > test.most {
+					t.Errorf("the Will came after %v, want %v to %v", took, test.least, test.most)
+				}
+			})
 		})
 	}
 }
@@ -222,22 +226,24 @@ func TestWillDelayIsCancelledByReconnect(t *testing.T) {
 	for _, how := range []string{"lost", "taken over", "DISCONNECT 0x04"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			topic, watcher := willWatcher(t, v5)
-			p := delayed(topic, 2, 100)
-			c := open(t, p)
-			switch how {
-			case "lost":
-				c.cut()
-			case "DISCONNECT 0x04":
-				c.send(disconnect5(0x04))
-				c.gone()
-			}
-			p.will = nil
-			if !connecting(t, p).accepted().present {
-				t.Error("no session")
-			}
-			pass(2500 * time.Millisecond)
-			watcher.quiet()
+			steady(t, func(t testing.TB) {
+				topic, watcher := willWatcher(t, v5)
+				p := delayed(topic, 2, 100)
+				c := open(t, p)
+				switch how {
+				case "lost":
+					c.cut()
+				case "DISCONNECT 0x04":
+					c.send(disconnect5(0x04))
+					c.gone()
+				}
+				p.will = nil
+				if !connecting(t, p).accepted().present {
+					t.Error("no session")
+				}
+				pass(2500 * time.Millisecond)
+				watcher.quiet()
+			})
 		})
 	}
 }
@@ -245,13 +251,15 @@ func TestWillDelayIsCancelledByReconnect(t *testing.T) {
 // The Message Expiry Interval of the Will begins when it is published.
 func TestWillExpiry(t *testing.T) {
 	t.Parallel()
-	topic, watcher := willWatcher(t, v5)
-	p := delayed(topic, 1, 100)
-	p.will.props = join(p.will.props, prop(pMessageExpiry, 50))
-	open(t, p).cut()
-	if p := watcher.hears("will"); p.number(pMessageExpiry, 0) < 48 || p.number(pMessageExpiry, 0) > 50 {
-		t.Errorf("got %v, want a message expiry interval of 50", p)
-	}
+	steady(t, func(t testing.TB) {
+		topic, watcher := willWatcher(t, v5)
+		p := delayed(topic, 1, 100)
+		p.will.props = join(p.will.props, prop(pMessageExpiry, 50))
+		open(t, p).cut()
+		if p := watcher.hears("will"); p.number(pMessageExpiry, 0) < 48 || p.number(pMessageExpiry, 0) > 50 {
+			t.Errorf("got %v, want a message expiry interval of 50", p)
+		}
+	})
 }
 
 // A CONNECT that is refused leaves no Will behind.
