@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	mqtt3 "github.com/eclipse/paho.mqtt.golang"
 )
@@ -156,11 +157,13 @@ func connect5(to target, id string, change ...func(*paho.Connect)) (*client5, er
 	if err != nil {
 		return nil, err
 	}
+	// Paho writes a packet in parts, and PINGREQ when it likes.
+	conn = packets.NewThreadSafeConn(conn)
 	c := &client5{down: make(chan struct{}), said: make(chan paho.Disconnect, 1)}
 	var once sync.Once
 	over := func() { once.Do(func() { close(c.down) }) }
 	c.c = paho.NewClient(paho.ClientConfig{
-		ClientID: id, Conn: conn,
+		ClientID: id, Conn: conn, PacketTimeout: 4 * patience, // each call has a limit of its own
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.received},
 		OnServerDisconnect: func(d *paho.Disconnect) {
 			c.said <- *d

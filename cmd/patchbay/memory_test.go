@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -29,22 +30,20 @@ session: {max_queued_messages: 0, max_queued_bytes: 0}
 	away.close()
 	publisher := mustConnect5(t, b.target("tcp", nil), "publisher")
 	var acknowledged atomic.Int64
-	stop, stopped := make(chan struct{}), make(chan error, 1)
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	t.Cleanup(stop)
 	go func() {
-		payload := string(make([]byte, 256<<10))
-		for {
-			select {
-			case <-stop:
-				stopped <- nil
-				return
-			default:
-			}
-			if err := publisher.publish("fill/1", 1, payload); err != nil {
+		// In smaller pieces than the broker takes back when memory is short.
+		message := &paho.Publish{Topic: "fill/1", QoS: 1, Payload: make([]byte, 32<<10)}
+		for ctx.Err() == nil {
+			if _, err := publisher.c.Publish(ctx, message); err != nil {
 				stopped <- err
 				return
 			}
 			acknowledged.Add(1)
 		}
+		stopped <- ctx.Err()
 	}()
 	b.metric("patchbay_memory_pushback", is(1))
 	// It is held: nothing of what it sends is acknowledged for a while.
@@ -70,8 +69,8 @@ session: {max_queued_messages: 0, max_queued_bytes: 0}
 	}
 	b.metric("patchbay_memory_pushback", is(0))
 	eventually(t, patience, func() bool { return acknowledged.Load() > last }, "the publisher goes on")
-	close(stop)
-	if err := <-stopped; err != nil {
+	stop()
+	if err := <-stopped; !errors.Is(err, context.Canceled) {
 		t.Errorf("publisher: %v", err)
 	}
 	roundTrip(t, mustConnect5(t, b.target("tcp", nil), "late"), "late")

@@ -186,7 +186,7 @@ listeners:
 	// New contents under the old names, and a revocation.
 	renewed := ca.issue("server")
 	ca.revoke("list", other)
-	reloaded := b.hangUp(t)
+	b.hangUp(t)
 	expect(renewed)
 	if _, err := presented(other); err == nil {
 		t.Error("a certificate that was revoked since is accepted")
@@ -196,7 +196,7 @@ listeners:
 	// Other files.
 	next := ca.issue("next")
 	b.configure(yaml(next))
-	reloaded = b.hangUp(t)
+	reloaded := b.hangUp(t)
 	if applied := reloaded.list("applied"); len(applied) != 2 || !strings.HasPrefix(applied[0], "listeners[tls].cert: ") {
 		t.Errorf("applied: %q", applied)
 	}
