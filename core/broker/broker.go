@@ -96,6 +96,11 @@ func New(options ...func(*Options)) (*Broker, error) {
 	})
 	b.upkeep.Fire = b.keepUp
 	b.clock.Arm(&b.upkeep, b.clock.Now()+1000)
+	b.memory.timer.Fire = func(now int64) {
+		b.memory.check(b)
+		b.clock.Arm(&b.memory.timer, now)
+	}
+	b.clock.Arm(&b.memory.timer, b.clock.Now())
 	return b, nil
 }
 
@@ -175,6 +180,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		b.clock.Stop()
 	} else {
 		b.clock.Disarm(&b.upkeep)
+		b.clock.Disarm(&b.memory.timer)
 	}
 	if serr := b.opts.Store.Close(); err == nil && serr != nil {
 		err = fmt.Errorf("close the store: %w", serr)
@@ -187,7 +193,6 @@ func (b *Broker) keepUp(now int64) {
 	if b.stopping.Load() {
 		return
 	}
-	b.memory.check(b)
 	live := b.live.Load()
 	if now/1000%10 == 0 {
 		b.eachNamespace(func(n *namespace) { n.retained.Sweep(now) })

@@ -122,6 +122,11 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 	live := c.b.live.Load()
 	for !c.ended.Load() && !c.Paused() {
 		rest := b[used:]
+		if c.state == awaitConnect && len(rest) > 0 && packet.Type(rest[0]>>4) != packet.TypeConnect {
+			// Nothing that follows could make it one [MQTT-3.1.0-1].
+			c.fail(refuse(packet.ProtocolError, "the first packet is not CONNECT"))
+			break
+		}
 		h, n, err := c.readHeader(rest)
 		if err != nil {
 			c.fail(err)

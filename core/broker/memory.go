@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/patchbay-mq/patchbay/core/clock"
 	"github.com/patchbay-mq/patchbay/core/packet"
 )
 
@@ -13,6 +14,7 @@ import (
 // from until it has fallen below nine tenths of the watermark.
 type memoryGuard struct {
 	above atomic.Bool
+	timer clock.Timer
 	since int64 // Unix milliseconds; of the clock's goroutine
 
 	mu sync.Mutex
@@ -33,9 +35,13 @@ func (g *memoryGuard) look() int64 {
 	return int64(s[0].Value.Uint64() - s[1].Value.Uint64() - s[2].Value.Uint64())
 }
 
-// check is called every second.
+// check is called with each tick of the clock: a publisher can send hundreds of
+// megabytes in a second.
 func (g *memoryGuard) check(b *Broker) {
 	limit := b.live.Load().Limits.Memory
+	if limit <= 0 && !g.above.Load() {
+		return
+	}
 	used := g.look()
 	switch {
 	case limit > 0 && used > limit:

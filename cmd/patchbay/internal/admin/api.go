@@ -171,7 +171,7 @@ func (s *Server) serveKick(w http.ResponseWriter, r *http.Request) *failure {
 		}
 		return noSession(k.Namespace, k.ClientID)
 	}
-	s.log.Info("client kicked by an operator", "client_id", k.ClientID, "namespace", k.Namespace, "remove_session", k.RemoveSession)
+	s.log.Info("client kicked by an operator", "client", k.ClientID, "namespace", k.Namespace, "remove_session", k.RemoveSession)
 	return answer(w, http.StatusOK, k)
 }
 

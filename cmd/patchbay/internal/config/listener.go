@@ -53,7 +53,7 @@ type Listener struct {
 
 	// Whether clients may come without a user name, while no authentication
 	// is configured. auto: only if the listener is on loopback or a unix
-	// socket. true: anyone who reaches this address may publish and read.
+	// socket, or demands a client certificate. true: anyone who reaches this address may publish and read.
 	AllowAnonymous string `key:"allow_anonymous" default:"auto" enum:"auto|true|false"`
 
 	// Certificate chain.
