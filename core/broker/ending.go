@@ -146,8 +146,11 @@ func (c *conn) Closed(p *transport.Pass, err error) {
 		if ours {
 			level = slog.LevelInfo
 		}
-		c.b.log.Log(context.Background(), level, "connection refused", "remote", c.RemoteAddr(), "listener", c.lst.Transport.Name,
-			"reason", closeReason(err))
+		about := []any{"remote", c.RemoteAddr(), "listener", c.lst.Transport.Name, "reason", closeReason(err)}
+		if c.client != nil {
+			about = append(about, "client", c.client.ID, "namespace", c.client.Namespace)
+		}
+		c.b.log.Log(context.Background(), level, "connection refused", about...)
 		return
 	}
 	c.detach(p)
