@@ -71,6 +71,7 @@ type conn struct {
 	acks       ackQueue
 	next       func(p *transport.Pass) // to go on with when a host has answered
 	auth       *authExchange
+	connecting *packet.Connect // a CONNECT that has been checked
 	rates      *rateLimit
 	stall      *stall                  // c waits for a receiver
 	feed       atomic.Pointer[feeders] // others wait for c
@@ -151,7 +152,12 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 			continue
 		}
 		sc.tally.received(h.Type, size)
-		if err := c.handle(p, sc, live, h, rest[n:size]); err != nil {
+		err = c.handle(p, sc, live, h, rest[n:size])
+		if pkt := c.connecting; pkt != nil && err == nil {
+			c.connecting = nil
+			err = c.authenticate(p, pkt)
+		}
+		if err != nil {
 			c.fail(err)
 		}
 		used += size
@@ -212,7 +218,7 @@ func (c *conn) handle(p *transport.Pass, sc *scratch, live *Live, h packet.Heade
 func (c *conn) handleUnconnected(p *transport.Pass, live *Live, h packet.Header, body []byte) error {
 	switch {
 	case h.Type == packet.TypeConnect && c.state == awaitConnect:
-		return c.handleConnect(p, live, h, body)
+		return c.handleConnect(live, h, body)
 	case h.Type == packet.TypeAuth && c.state == awaitAuth:
 		return c.handleAuth(p, body)
 	case h.Type == packet.TypeDisconnect && c.state == awaitAuth:

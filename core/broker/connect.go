@@ -12,8 +12,9 @@ import (
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
-// handleConnect checks a CONNECT and begins the client's authentication.
-func (c *conn) handleConnect(p *transport.Pass, live *Live, h packet.Header, body []byte) error {
+// handleConnect checks a CONNECT. What follows, authentication and all, begins
+// when it has returned: a goroutine whose stack has grown for once keeps it.
+func (c *conn) handleConnect(live *Live, h packet.Header, body []byte) error {
 	pkt := new(packet.Connect)
 	err := pkt.Decode(h, body)
 	// Also an erroneous CONNECT has told its version, for the answer.
@@ -36,7 +37,8 @@ func (c *conn) handleConnect(p *transport.Pass, live *Live, h packet.Header, bod
 		Transport: c.Network(), Remote: c.RemoteAddr(), Version: pkt.Version, TLS: c.TLS(), CleanStart: pkt.CleanStart,
 		KeepAlive: live.MQTT.keepAlive(pkt.KeepAlive), ConnectedAt: c.b.clock.Now(),
 	}
-	return c.authenticate(p, pkt)
+	c.connecting = pkt
+	return nil
 }
 
 // checkConnect refuses what the server does not offer.
