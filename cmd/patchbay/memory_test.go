@@ -56,6 +56,10 @@ session: {max_queued_messages: 0, max_queued_bytes: 0}
 	}, "the publisher is held")
 	m := b.metrics()
 	t.Logf("held after %d messages, %.0f MiB queued; memory in use %.0f MiB", last, m["patchbay_messages_queued_bytes"]/mebibyte, m["patchbay_memory_bytes"]/mebibyte)
+	// The broker looks every 100 ms: what a publisher can send in that time is over.
+	if used := m["patchbay_memory_bytes"]; used > 1.5*96*mebibyte {
+		t.Errorf("%.0f MiB in use, the watermark is 96 MiB", used/mebibyte)
+	}
 	if _, err := connect5(b.target("tcp", nil), "late"); !errors.Is(err, refused(0x89)) {
 		t.Errorf("a new client: %v, want 0x89 Server busy", err)
 	}
