@@ -5,6 +5,7 @@ import (
 
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
@@ -17,7 +18,7 @@ type ackQueue struct {
 	closed  bool
 }
 
-// pendingAck is a PUBACK or PUBREC.
+// pendingAck is a PUBACK, PUBREC or PUBCOMP.
 type pendingAck struct {
 	typ      packet.Type
 	id       uint16
@@ -68,7 +69,8 @@ func (c *conn) answered(a *pendingAck, code packet.ReasonCode) {
 	a.waits--
 	if code.IsError() {
 		a.code = code
-		a.withhold = c.version < packet.V5
+		// PUBCOMP has no code for it: the client will ask again.
+		a.withhold = c.version < packet.V5 || a.typ == packet.TypePubcomp
 	}
 	ready := !c.acks.closed && c.acks.pending[0].waits == 0
 	c.acks.mu.Unlock()
@@ -98,7 +100,7 @@ func (c *conn) releaseAcks(p *transport.Pass) {
 		q.pending = q.pending[1:]
 		q.mu.Unlock()
 		if a.typ == packet.TypePubrec && (a.code.IsError() || a.withhold) {
-			c.release(a.id)
+			c.release(a.id, nil)
 		}
 		if !a.withhold {
 			c.sendAck(p, a.typ, a.id, a.code)
@@ -143,11 +145,21 @@ func (c *conn) handleAck(p *transport.Pass, sc *scratch, typ packet.Type, body [
 	case packet.TypePubcomp:
 		c.sess.Pubcomp(a.PacketID)
 	case packet.TypePubrel:
+		var r *store.Receipt
+		if c.durable {
+			r = store.NewReceipt()
+		}
 		code := packet.Success
-		if !c.release(a.PacketID) {
+		if !c.release(a.PacketID, r) {
 			code = packet.PacketIdentifierNotFound
 		}
-		c.sendAck(p, packet.TypePubcomp, a.PacketID, code)
+		if r == nil {
+			c.sendAck(p, packet.TypePubcomp, a.PacketID, code)
+			return nil
+		}
+		// If the identifier came back after a crash, the next message that has it
+		// would be taken for this one.
+		c.answer(p, packet.TypePubcomp, a.PacketID, code, r)
 		return nil
 	}
 	c.pump(p, c.sess)

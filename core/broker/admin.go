@@ -22,7 +22,7 @@ type ClientInfo struct {
 	Version     string            `json:"version,omitempty"`
 	KeepAlive   uint16            `json:"keep_alive"`     // seconds
 	Expiry      uint32            `json:"session_expiry"` // seconds
-	ConnectedAt time.Time         `json:"connected_at"`
+	ConnectedAt time.Time         `json:"connected_at,omitzero"`
 	Attributes  map[string]string `json:"attributes,omitempty"`
 	// DisconnectedAt is zero for a client that is connected.
 	DisconnectedAt time.Time          `json:"disconnected_at,omitzero"`
@@ -79,8 +79,13 @@ func clientInfo(s *session.Session, subscriptions bool) ClientInfo {
 	}
 	if cl := s.Client.Load(); cl != nil {
 		info.Username, info.Listener, info.Transport = cl.Username, cl.Listener, cl.Transport
-		info.Version, info.KeepAlive, info.Attributes = cl.Version.String(), cl.KeepAlive, cl.Attributes
-		info.ConnectedAt = time.UnixMilli(cl.ConnectedAt)
+		info.KeepAlive, info.Attributes = cl.KeepAlive, cl.Attributes
+		if cl.Version != 0 {
+			info.Version = cl.Version.String()
+		}
+		if cl.ConnectedAt != 0 { // else it has not connected since the restart
+			info.ConnectedAt = time.UnixMilli(cl.ConnectedAt)
+		}
 		if cl.Remote != nil {
 			info.Remote = cl.Remote.String()
 		}
@@ -181,7 +186,7 @@ func (b *Broker) ClearRetained(namespace, filter string) (cleared int) {
 		return 0
 	}
 	for _, m := range n.retained.Match(filter, b.clock.Now(), nil) {
-		if n.retained.Clear(string(m.Topic)) {
+		if n.retained.Clear(string(m.Topic), nil) {
 			cleared++
 			b.event(&hook.Event{Point: hook.RetainedCleared, Topic: string(m.Topic)})
 		}

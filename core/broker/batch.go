@@ -3,6 +3,7 @@ package broker
 import (
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
@@ -100,7 +101,9 @@ func (c *conn) publishHooked(p *transport.Pass, h *hooked) {
 	}
 	switch h.Verdict {
 	case hook.Drop:
-		c.acknowledgeSafe(p, h.qos, h.id, packet.Success)
+		if h.qos > 0 {
+			c.acknowledge(p, ackType(h.qos), h.id, packet.Success)
+		}
 		return
 	case hook.Deny:
 		c.denyPublish(p, h.qos, h.id, errorCode(h.Code, packet.NotAuthorized))
@@ -109,19 +112,18 @@ func (c *conn) publishHooked(p *transport.Pass, h *hooked) {
 		c.disconnect(errorCode(h.Code, packet.AdministrativeAction), h.Reason)
 		return
 	}
-	n := c.b.route(p, sc, c.ns, h.Message, c)
-	for _, extra := range h.Extra {
-		n += c.b.route(p, sc, c.ns, extra, c)
+	n, r := c.routeSafe(p, sc, h.Message, h.Extra, h.qos, h.id)
+	switch {
+	case h.qos == 0:
+	case c.b.hooks.Wants(hook.GatePublish):
+		c.gate(p, h, acceptedCode(n), r)
+	default:
+		c.answer(p, ackType(h.qos), h.id, acceptedCode(n), r)
 	}
-	if h.qos == 0 || !c.b.hooks.Wants(hook.GatePublish) {
-		c.acknowledgeSafe(p, h.qos, h.id, acceptedCode(n))
-		return
-	}
-	c.gate(p, h, acceptedCode(n))
 }
 
 // gate holds the acknowledgement until the gate and the store have answered.
-func (c *conn) gate(p *transport.Pass, h *hooked, code packet.ReasonCode) {
+func (c *conn) gate(p *transport.Pass, h *hooked, code packet.ReasonCode, r *store.Receipt) {
 	held := c.hold(ackType(h.qos), h.id, code, 2)
 	g := &hook.GateRequest{Client: c.client, Message: h.Message.Keep(c.b.messageID())}
 	answer := func() {
@@ -131,6 +133,6 @@ func (c *conn) gate(p *transport.Pass, h *hooked, code packet.ReasonCode) {
 	if c.b.hooks.Host().Gate(g, answer) {
 		answer()
 	}
-	c.awaitStore(held)
+	c.awaitStore(held, r)
 	c.releaseAcks(p)
 }

@@ -41,9 +41,11 @@ type Broker struct {
 	stopping             atomic.Bool
 	sys                  sysPublisher
 	memory               memoryGuard
+	backlog              storeGuard
+	store                store.Store
 	ownClock             bool
-	syncsAtOnce          bool // the store has no later: nothing is ever held for it
 	upkeep               clock.Timer
+	beginning            sync.Once
 }
 
 // scratch is what one pass of an executor has for itself.
@@ -76,6 +78,9 @@ func New(options ...func(*Options)) (*Broker, error) {
 	if o.MQTT.ReceiveMaximum == 0 {
 		return nil, errors.New("broker: MQTT.ReceiveMaximum is 0, it must be at least 1")
 	}
+	if o.Store == nil {
+		o.Store = new(store.Memory)
+	}
 	b := &Broker{opts: o, log: o.Logger, clock: o.Clock, namespaces: make(map[string]*namespace), started: time.Now()}
 	if b.clock == nil {
 		b.clock, b.ownClock = clock.New(), true
@@ -83,8 +88,9 @@ func New(options ...func(*Options)) (*Broker, error) {
 	// Ids of messages are unique across nodes and restarts: node, then
 	// milliseconds of the start, then a count.
 	b.nextMessage.Store(uint64(o.NodeID)<<48 | uint64(b.started.UnixMilli())<<8&(1<<48-1))
+	b.store = o.Store
 	b.env.Store, b.env.Now, b.env.Drop, b.env.GaveUp = o.Store, b.clock.Now, b.sessionDropped, b.sessionGaveUp
-	_, b.syncsAtOnce = o.Store.(store.Memory)
+	b.env.Ready, b.env.MayReceive = b.sessionReady, b.sessionMayReceive
 	b.SetLive(o.Live)
 	b.root = b.newNamespace("")
 	b.engine = transport.New(transport.Config{
@@ -98,9 +104,14 @@ func New(options ...func(*Options)) (*Broker, error) {
 	b.clock.Arm(&b.upkeep, b.clock.Now()+1000)
 	b.memory.timer.Fire = func(now int64) {
 		b.memory.check(b)
+		b.backlog.check(b)
 		b.clock.Arm(&b.memory.timer, now)
 	}
 	b.clock.Arm(&b.memory.timer, b.clock.Now())
+	if err := b.load(); err != nil {
+		b.stopClock()
+		return nil, fmt.Errorf("load what is stored: %w", err)
+	}
 	return b, nil
 }
 
@@ -130,6 +141,7 @@ func (b *Broker) Stats() *Stats { return &b.stats }
 // Listen opens a listener; clients are served from then on. The error names the
 // address.
 func (b *Broker) Listen(l Listener) (*transport.Listener, error) {
+	b.begin()
 	l.Transport.User = &l
 	tl, err := b.engine.Listen(l.Transport, func(t *transport.Conn) transport.Handler { return b.accept(t, &l) })
 	if err != nil {
@@ -176,16 +188,20 @@ func (b *Broker) Close(ctx context.Context) error {
 		})
 	})
 	err := b.engine.Close(ctx)
-	if b.ownClock {
-		b.clock.Stop()
-	} else {
-		b.clock.Disarm(&b.upkeep)
-		b.clock.Disarm(&b.memory.timer)
-	}
-	if serr := b.opts.Store.Close(); err == nil && serr != nil {
+	b.stopClock()
+	if serr := b.store.Close(); err == nil && serr != nil {
 		err = fmt.Errorf("close the store: %w", serr)
 	}
 	return err
+}
+
+func (b *Broker) stopClock() {
+	if b.ownClock {
+		b.clock.Stop()
+		return
+	}
+	b.clock.Disarm(&b.upkeep)
+	b.clock.Disarm(&b.memory.timer)
 }
 
 // keepUp does every second what has to be done now and then.

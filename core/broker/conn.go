@@ -30,6 +30,7 @@ const (
 	pauseRate
 	pauseMemory
 	pauseStall
+	pauseStore
 )
 
 // What a wake-up of a connection is for.
@@ -37,6 +38,7 @@ const (
 	wakeContinue uint32 = 1 << iota // a host has answered: run next
 	wakeAcks                        // held acknowledgements have been released
 	wakeRetry                       // look for messages to send again
+	wakeStore                       // what the session waited for is there
 )
 
 // conn is the state machine of one connection. Its fields belong to its
@@ -62,6 +64,7 @@ type conn struct {
 	maxOut               uint32 // the client's Maximum Packet Size, 0 no limit
 	noProblemInfo        bool   // the client wants no Reason Strings [MQTT-3.1.2-29]
 	normalEnd            bool   // it said DISCONNECT, or was sent one
+	durable              bool   // the session's messages outlive the process
 
 	batch     []*hooked // messages of this read that hooks want to see
 	batchSize int       // their bytes
@@ -72,6 +75,7 @@ type conn struct {
 	next       func(p *transport.Pass) // to go on with when a host has answered
 	auth       *authExchange
 	connecting *packet.Connect // a CONNECT that has been checked
+	attaching  *attachment     // waits for the store
 	rates      *rateLimit
 	stall      *stall                  // c waits for a receiver
 	feed       atomic.Pointer[feeders] // others wait for c
@@ -150,6 +154,9 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 		if len(c.batch) > 0 && (h.Type != packet.TypePublish || c.batchIsFull()) {
 			c.runBatch(p)
 			continue
+		}
+		if h.Type == packet.TypePublish && c.version < packet.V5 && c.b.store.Full() && c.heldBack(sc, h, rest[n:size]) {
+			break
 		}
 		sc.tally.received(h.Type, size)
 		err = c.handle(p, sc, live, h, rest[n:size])
@@ -264,6 +271,9 @@ func (c *conn) Woken(p *transport.Pass) {
 	}
 	if why&wakeAcks != 0 {
 		c.releaseAcks(p)
+	}
+	if why&wakeStore != 0 && c.sess != nil {
+		c.pump(p, c.sess)
 	}
 	if why&wakeRetry != 0 && c.sess != nil {
 		if n := c.sess.Retry(&sc.frames); n > 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 	"github.com/patchbay-mq/patchbay/core/session"
+	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/topic"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
@@ -127,26 +128,127 @@ func (c *conn) establish(p *transport.Pass, pkt *packet.Connect, r *hook.AuthRes
 		Version: pkt.Version, ReceiveMaximum: pkt.Props.ReceiveMaximum, MaximumPacketSize: pkt.Props.MaximumPacketSize,
 		TopicAliasMaximum: min(pkt.Props.TopicAliasMaximum, live.MQTT.OutboundTopicAliasMaximum),
 		SessionExpiry:     c.client.SessionExpiry,
+		Username:          c.client.Username,
 	}
-	if err := c.attach(p, pkt, &ack, params, live); err != nil {
+	a := &attachment{pkt: pkt, ack: ack, params: params, live: live, expiresAt: r.ExpiresAt}
+	return c.attach(p, a)
+}
+
+// attachment is an authenticated client on its way to its session.
+type attachment struct {
+	pkt       *packet.Connect
+	ack       packet.Connack
+	params    session.Params
+	live      *Live
+	expiresAt int64 // of the credentials
+	session   *session.Session
+}
+
+// attach claims the client's session. What the connection makes of it is stored
+// before CONNACK says so.
+func (c *conn) attach(p *transport.Pass, a *attachment) error {
+	s, present, ended, err := c.b.claim(c.ns, c.client.ID, a.pkt.CleanStart)
+	if err != nil {
 		return err
 	}
+	if ended != nil {
+		c.b.endSession(p, c.ns, ended, sessionReplaced)
+	}
+	if !present && a.params.SessionExpiry > 0 && c.b.store.Full() {
+		c.b.forget(c.ns, s)
+		return refuse(packet.QuotaExceeded, "there is no room to store the session")
+	}
+	a.session, a.ack.SessionPresent = s, present
+	var fits bool
+	if a.params.Greeting, fits = c.encode(&a.ack); !fits {
+		if !present {
+			c.b.forget(c.ns, s)
+		}
+		return refuse(packet.PacketTooLarge, "CONNACK exceeds the client's Maximum Packet Size")
+	}
+	if w := a.pkt.Will; w != nil {
+		a.params.Will = c.makeWill(w, a.live)
+	}
+	c.attaching = a
+	if !s.Prepare(a.params) || ackBeforeCommit {
+		return c.join(p, a)
+	}
+	c.state = deciding
+	c.awaitSync(p, func(p *transport.Pass) {
+		if err := c.join(p, a); err != nil {
+			c.fail(err)
+		}
+	})
+	return nil
+}
+
+// join makes this the connection of the session that was claimed; CONNACK
+// goes first.
+func (c *conn) join(p *transport.Pass, a *attachment) error {
+	s := a.session
+	c.attaching = nil
+	c.sess = s
+	before := s.Client.Swap(c.client)
+	old, will, ok := s.Attach(c, a.params)
+	if !ok {
+		// It expired, or was replaced, at this very moment; there will be a new one.
+		c.sess = nil
+		c.discard(a)
+		return c.attach(p, a)
+	}
+	c.durable = s.Durable()
+	c.attached.Store(true)
+	c.b.clock.Disarm(&s.Timer)
+	c.b.stats.PacketsSent[packet.TypeConnack].Add(1)
+	if oc, ok := old.(*conn); ok {
+		c.b.stats.TakenOver.Add(1)
+		c.b.event(&hook.Event{Point: hook.SessionTakenOver, Client: before})
+		oc.disconnect(packet.SessionTakenOver, "")
+	}
+	if will != nil {
+		c.b.publishWill(p, c.ns, will, c.client)
+	}
+	point := hook.SessionCreated
+	if a.ack.SessionPresent {
+		point = hook.SessionResumed
+	}
+	c.b.event(&hook.Event{Point: point, Client: c.client})
+	c.begin(p, a)
+	return nil
+}
+
+// begin starts the life of a connection that has its session.
+func (c *conn) begin(p *transport.Pass, a *attachment) {
 	c.state = connected
 	c.b.clock.Disarm(&c.timer)
 	if c.keepAlive > 0 {
 		c.b.clock.Arm(&c.timer, c.b.clock.Now()+clock.Tick.Milliseconds()+int64(c.keepAlive)*1500)
 	}
-	if live.Session.RetryInterval > 0 && c.version < packet.V5 {
+	if a.live.Session.RetryInterval > 0 && c.version < packet.V5 {
 		c.retry = &clock.Timer{Fire: c.retryDue}
-		c.b.clock.Arm(c.retry, c.b.clock.Now()+live.Session.RetryInterval)
+		c.b.clock.Arm(c.retry, c.b.clock.Now()+a.live.Session.RetryInterval)
 	}
 	c.b.log.Info("client connected", "client", c.client.ID, "namespace", c.client.Namespace, "remote", c.RemoteAddr(),
-		"listener", c.client.Listener, "version", c.version.String(), "session_present", ack.SessionPresent)
+		"listener", c.client.Listener, "version", c.version.String(), "session_present", a.ack.SessionPresent)
 	c.b.event(&hook.Event{Point: hook.Connected, Client: c.client})
-	c.limitLife(r.ExpiresAt)
+	c.limitLife(a.expiresAt)
 	p.Flush(c.Conn)
 	c.pump(p, c.sess)
-	return nil
+}
+
+// discard gives back what a connection has claimed that does not get a session
+// after all.
+func (c *conn) discard(a *attachment) {
+	if a.params.Will != nil {
+		a.params.Will.Message.Unref()
+		a.params.Will = nil
+	}
+	if a.ack.SessionPresent {
+		a.session.Withdraw()
+		return
+	}
+	c.b.forget(c.ns, a.session)
+	a.session.End(func(e store.Entry) { e.Message.Unref() })
 }
 
 // identify fills in who the client turned out to be.
@@ -233,57 +335,6 @@ func (c *conn) grant(live *Live, pkt *packet.Connect, ack *packet.Connack) {
 	}
 	if pkt.Props.RequestResponseInfo == 1 && m.ResponseInformation != "" {
 		props.SetResponseInfo(m.ResponseInformation)
-	}
-}
-
-// attach claims the session and makes this its connection; CONNACK goes first.
-func (c *conn) attach(p *transport.Pass, pkt *packet.Connect, ack *packet.Connack, params session.Params, live *Live) error {
-	for {
-		s, present, ended, err := c.b.claim(c.ns, c.client.ID, pkt.CleanStart)
-		if err != nil {
-			return err
-		}
-		if ended != nil {
-			c.b.endSession(p, c.ns, ended, sessionReplaced)
-		}
-		ack.SessionPresent = present
-		var fits bool
-		if params.Greeting, fits = c.encode(ack); !fits {
-			c.b.forget(c.ns, s)
-			return refuse(packet.PacketTooLarge, "CONNACK exceeds the client's Maximum Packet Size")
-		}
-		if w := pkt.Will; w != nil {
-			params.Will = c.makeWill(w, live)
-		}
-		c.sess = s
-		before := s.Client.Swap(c.client)
-		old, will, ok := s.Attach(c, params)
-		if !ok {
-			// It expired at this very moment; there will be a new one.
-			if params.Will != nil {
-				params.Will.Message.Unref()
-			}
-			c.b.forget(c.ns, s)
-			c.sess = nil
-			continue
-		}
-		c.attached.Store(true)
-		c.b.clock.Disarm(&s.Timer)
-		c.b.stats.PacketsSent[packet.TypeConnack].Add(1)
-		if oc, ok := old.(*conn); ok {
-			c.b.stats.TakenOver.Add(1)
-			c.b.event(&hook.Event{Point: hook.SessionTakenOver, Client: before})
-			oc.disconnect(packet.SessionTakenOver, "")
-		}
-		if will != nil {
-			c.b.publishWill(p, c.ns, will, c.client)
-		}
-		point := hook.SessionCreated
-		if present {
-			point = hook.SessionResumed
-		}
-		c.b.event(&hook.Event{Point: point, Client: c.client})
-		return nil
 	}
 }
 

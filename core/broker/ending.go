@@ -138,9 +138,14 @@ func (c *conn) Closed(p *transport.Pass, err error) {
 	c.next = nil
 	c.dropAcks()
 	c.b.memory.forget(c)
+	c.b.backlog.forget(c)
 	ours := true
 	c.once.Do(func() { ours, c.closed = false, err })
 	err = c.closed
+	if a := c.attaching; a != nil {
+		c.attaching = nil
+		c.discard(a)
+	}
 	if c.sess == nil {
 		level := slog.LevelDebug // who only looked whether somebody listens
 		if ours {

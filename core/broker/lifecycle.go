@@ -1,9 +1,12 @@
 package broker
 
 import (
+	"sync"
+
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 	"github.com/patchbay-mq/patchbay/core/session"
+	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/topic"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
@@ -15,12 +18,16 @@ func (c *conn) detach(p *transport.Pass) {
 		// A DISCONNECT with Disconnect with Will Message left the Will in place.
 		c.b.clock.Disarm(&c.timer)
 	}
-	will, at, ok := c.sess.Detach(c)
+	var at int64
+	var ok bool
+	c.b.together(p, func() {
+		var will *session.Will
+		if will, at, ok = c.sess.Detach(c); will != nil {
+			c.b.publishWill(p, c.ns, will, c.client)
+		}
+	})
 	if !ok {
 		return // another connection has taken the session over
-	}
-	if will != nil {
-		c.b.publishWill(p, c.ns, will, c.client)
 	}
 	if c.sess.Expiry() == 0 {
 		c.b.forget(c.ns, c.sess)
@@ -38,19 +45,19 @@ func (b *Broker) sessionDue(n *namespace, s *session.Session, now int64) {
 	if b.stopping.Load() {
 		return
 	}
-	will, expired, at := s.Due(now)
-	if will == nil && !expired {
-		if at != 0 {
-			b.clock.Arm(&s.Timer, at)
-		}
-		return
-	}
 	b.engine.Do(func(p *transport.Pass) {
-		if will != nil {
-			b.publishWill(p, n, will, s.Client.Load())
-		}
+		var expired bool
+		var at int64
+		b.together(p, func() {
+			var will *session.Will
+			if will, expired, at = s.Due(now); will != nil {
+				b.publishWill(p, n, will, s.Client.Load())
+			}
+		})
 		if !expired {
-			b.clock.Arm(&s.Timer, at)
+			if at != 0 {
+				b.clock.Arm(&s.Timer, at)
+			}
 			return
 		}
 		if b.expire(n, s, now) {
@@ -88,7 +95,10 @@ const (
 func (b *Broker) endSession(p *transport.Pass, n *namespace, s *session.Session, why string) {
 	b.clock.Disarm(&s.Timer)
 	client := s.Client.Load()
-	link, will, subs, orphans, ok := s.End()
+	var link session.Link
+	var subs map[string]session.Subscription
+	var ok bool
+	b.together(p, func() { link, subs, ok = b.handOver(p, n, s) })
 	if !ok {
 		return
 	}
@@ -106,28 +116,57 @@ func (b *Broker) endSession(p *transport.Pass, n *namespace, s *session.Session,
 			n.router.Unsubscribe(s, f.Group, f.Filter)
 		}
 	}
-	if will != nil {
-		b.publishWill(p, n, will, client)
-	}
-	for _, o := range orphans {
-		b.redispatch(p, n, s, o)
-	}
 	b.event(&hook.Event{Point: hook.SessionExpired, Client: client, Reason: why})
 }
 
+// handOver ends s and passes on what it leaves: its Will, and messages of shared
+// subscriptions. The rest of those comes later, if it has to be read first.
+func (b *Broker) handOver(p *transport.Pass, n *namespace, s *session.Session) (link session.Link, subs map[string]session.Subscription, ok bool) {
+	var mu sync.Mutex
+	var waiting []store.Entry
+	atOnce := true
+	link, will, subs, orphans, ok := s.End(func(e store.Entry) {
+		mu.Lock()
+		defer mu.Unlock()
+		if atOnce {
+			waiting = append(waiting, e)
+			return
+		}
+		b.engine.Do(func(p *transport.Pass) { b.redispatch(p, n, s, e) })
+	})
+	mu.Lock()
+	atOnce = false
+	mu.Unlock()
+	if will != nil {
+		b.publishWill(p, n, will, s.Client.Load())
+	}
+	for _, e := range append(orphans, waiting...) {
+		b.redispatch(p, n, s, e)
+	}
+	return link, subs, ok
+}
+
 // redispatch gives a message that a member of a shared group left behind to
-// another member.
-func (b *Broker) redispatch(p *transport.Pass, n *namespace, left *session.Session, o session.Orphan) {
+// another member. left is nil for one that ended before a restart.
+func (b *Broker) redispatch(p *transport.Pass, n *namespace, left *session.Session, o store.Entry) {
 	defer o.Message.Unref()
 	sc := p.Scratch.(*scratch)
 	g := n.router.Group(o.Route.Group, o.Route.Filter)
 	if g == nil || o.Message.Expired(b.clock.Now()) {
-		b.dropped(left.Client.Load(), o.Message, o.Message.QoS, hook.DropSessionEnded)
+		var client *hook.Client
+		if left != nil {
+			client = left.Client.Load()
+		}
+		b.dropped(client, o.Message, o.Message.QoS, hook.DropSessionEnded)
 		return
 	}
 	sc.frames.Begin(o.Message, b.clock.Now())
 	d := delivery{b: b, p: p, sc: sc, n: n, m: o.Message, byHook: b.hooks.Wants(hook.AuthorizeReceive) || b.hooks.Wants(hook.InterceptDeliver)}
-	d.share(g, left)
+	if left != nil {
+		d.share(g, left)
+	} else {
+		d.share(g, nil)
+	}
 	sc.frames.End()
 	sc.tally.fold(&b.stats)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/patchbay-mq/patchbay/core/packet"
 	"github.com/patchbay-mq/patchbay/core/router"
+	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/topic"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
@@ -26,7 +27,8 @@ type Message struct {
 }
 
 // Publish routes a message of the program itself, in the default namespace. It
-// returns how many subscriptions matched. It never blocks on a receiver; the
+// returns how many subscriptions matched. It never waits for a receiver; with QoS
+// 1 or 2 it waits until the message is safe for every session that is stored. The
 // payload may be reused when it returns. It must not be called from a function
 // given to Subscribe.
 func (b *Broker) Publish(m Message) (receivers int, err error) {
@@ -43,7 +45,25 @@ func (b *Broker) Publish(m Message) (receivers int, err error) {
 	if m.Expiry > 0 {
 		view.Expires = view.Received + max(m.Expiry.Milliseconds(), 1)
 	}
-	b.engine.Do(func(p *transport.Pass) { receivers = b.publish(p, &view) })
+	var r *store.Receipt
+	b.engine.Do(func(p *transport.Pass) {
+		frames := &p.Scratch.(*scratch).frames
+		if m.QoS > 0 {
+			frames.Await(false)
+		}
+		receivers = b.publish(p, &view)
+		r = frames.Receipt()
+	})
+	if r == nil {
+		return receivers, nil
+	}
+	safe := make(chan error, 1)
+	if settled, err := r.Wait(func(err error) { safe <- err }); settled {
+		safe <- err
+	}
+	if err := <-safe; err != nil {
+		return receivers, fmt.Errorf("publish to %q: %w", m.Topic, err)
+	}
 	return receivers, nil
 }
 

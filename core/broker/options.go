@@ -17,7 +17,8 @@ import (
 // Options set a broker up. Start from DefaultOptions, or let New do it.
 type Options struct {
 	Logger *slog.Logger
-	// Store keeps what outlives a connection; store.Memory by default.
+	// Store keeps what outlives a connection; store.Memory by default. The broker
+	// closes it.
 	Store store.Store
 	// Clock is the broker's time; a test may turn it by hand. The default follows
 	// the system's.
@@ -121,7 +122,6 @@ type Sys struct {
 func DefaultOptions() Options {
 	return Options{
 		Logger:       slog.Default(),
-		Store:        store.Memory{},
 		Version:      "patchbay",
 		WriteTimeout: transport.DefaultWriteTimeout, OutBufferHigh: transport.DefaultHighWater, OutBufferLow: transport.DefaultLowWater,
 		Live: Live{

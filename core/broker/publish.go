@@ -5,6 +5,7 @@ import (
 
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
@@ -36,17 +37,22 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 			return refuse(packet.SessionTakenOver, "")
 		}
 		if !first {
-			c.acknowledge(p, packet.TypePubrec, pub.PacketID, packet.Success)
+			// What came before may still be on its way into the store.
+			c.answer(p, packet.TypePubrec, pub.PacketID, packet.Success, c.noted(pub.PacketID))
 			return nil
 		}
 		c.unreleased++
 		if full {
 			// It goes no further: the session must not take it for received.
-			c.release(pub.PacketID)
+			c.release(pub.PacketID, nil)
 			return errReceiveMaximum
 		}
 	}
 	m := c.view(sc, live, pub)
+	if pub.QoS > 0 && c.version == packet.V5 && c.b.store.Full() && c.wouldStore(sc, pub) {
+		c.refuseFull(p, m, pub.PacketID)
+		return nil
+	}
 	if c.b.hooks.Wants(hook.AuthorizePublish) || c.b.hooks.Wants(hook.InterceptPublish) || c.b.hooks.Wants(hook.GatePublish) {
 		c.collect(m, pub.PacketID)
 		return nil
@@ -149,8 +155,34 @@ func (c *conn) finishPublish(p *transport.Pass, sc *scratch, m *packet.Message, 
 		c.refusePublish(p, m, id, packet.NotAuthorized)
 		return
 	}
-	n := c.b.route(p, sc, c.ns, m, c)
-	c.acknowledgeSafe(p, m.QoS, id, acceptedCode(n))
+	n, r := c.routeSafe(p, sc, m, nil, m.QoS, id)
+	if m.QoS > 0 {
+		c.answer(p, ackType(m.QoS), id, acceptedCode(n), r)
+	}
+}
+
+// routeSafe routes a message, and what interceptors added to it, and returns how
+// many subscriptions matched and what its acknowledgement has to wait for. qos
+// and id are those of the PUBLISH.
+func (c *conn) routeSafe(p *transport.Pass, sc *scratch, m *packet.Message, extra []*packet.Message, qos byte, id uint16) (n int, r *store.Receipt) {
+	// A Packet Identifier of QoS 2 that outlives a crash must do so if and only if
+	// the message does [MQTT-4.3.3-10].
+	together := qos == 2 && c.durable
+	if qos > 0 {
+		sc.frames.Await(together)
+	}
+	if together {
+		c.b.store.Begin()
+		c.sess.Received(id, sc.frames.ReceiptFor())
+	}
+	n = c.b.route(p, sc, c.ns, m, c)
+	for _, e := range extra {
+		n += c.b.route(p, sc, c.ns, e, c)
+	}
+	if together {
+		c.b.store.End()
+	}
+	return n, sc.frames.Receipt()
 }
 
 func acceptedCode(receivers int) packet.ReasonCode {
@@ -167,24 +199,25 @@ func ackType(qos byte) packet.Type {
 	return packet.TypePuback
 }
 
-// acknowledgeSafe acknowledges once the store has what was handed to it.
-func (c *conn) acknowledgeSafe(p *transport.Pass, qos byte, id uint16, code packet.ReasonCode) {
-	if qos == 0 {
+// answer sends PUBACK, PUBREC or PUBCOMP once r is settled; at once if there is
+// nothing to wait for.
+func (c *conn) answer(p *transport.Pass, typ packet.Type, id uint16, code packet.ReasonCode, r *store.Receipt) {
+	if r == nil {
+		c.acknowledge(p, typ, id, code)
 		return
 	}
-	if c.b.syncsAtOnce {
-		c.acknowledge(p, ackType(qos), id, code)
-		return
-	}
-	held := c.hold(ackType(qos), id, code, 1)
-	c.awaitStore(held)
+	c.awaitStore(c.hold(typ, id, code, 1), r)
 	c.releaseAcks(p)
 }
 
-// awaitStore gives held one answer, when everything so far is safe. A message
-// that never will be is refused; MQTT 3 clients, who cannot be told, lose their
-// connection and send it again [MQTT-4.8.0-2].
-func (c *conn) awaitStore(held *pendingAck) {
+// awaitStore gives held one answer, when r is settled. A message that never will
+// be safe is refused; MQTT 3 clients, who cannot be told, lose their connection
+// and send it again [MQTT-4.8.0-2].
+func (c *conn) awaitStore(held *pendingAck, r *store.Receipt) {
+	if r == nil || ackBeforeCommit {
+		c.answered(held, packet.Success)
+		return
+	}
 	id := c.client.ID
 	done := func(err error) {
 		if err == nil {
@@ -197,8 +230,8 @@ func (c *conn) awaitStore(held *pendingAck) {
 		}
 		c.answered(held, packet.UnspecifiedError)
 	}
-	if c.b.opts.Store.Sync(done) {
-		done(nil)
+	if settled, err := r.Wait(done); settled {
+		done(err)
 	}
 }
 
@@ -217,13 +250,14 @@ func (c *conn) denyPublish(p *transport.Pass, qos byte, id uint16, code packet.R
 		code = packet.Success
 	}
 	if qos == 2 && code.IsError() {
-		c.release(id) // with an error the identifier is free again [MQTT-4.3.3-9]
+		c.release(id, nil) // with an error the identifier is free again [MQTT-4.3.3-9]
 	}
 	c.acknowledge(p, ackType(qos), id, code)
 }
 
-// release forgets the Packet Identifier of a QoS 2 message from the client.
-func (c *conn) release(id uint16) (known bool) {
+// release forgets the Packet Identifier of a QoS 2 message from the client; r may
+// be nil.
+func (c *conn) release(id uint16, r *store.Receipt) (known bool) {
 	c.unreleased = max(c.unreleased-1, 0)
-	return c.sess.Release(id)
+	return c.sess.Release(id, r)
 }

@@ -55,7 +55,7 @@ func (b *Broker) newNamespace(name string) *namespace {
 	n := &namespace{
 		name:     name,
 		router:   router.New(router.Config{Strategy: b.opts.SharedStrategy}),
-		retained: retained.New(b.live.Load().Retained.Limits),
+		retained: retained.New(name, b.store, b.live.Load().Retained.Limits),
 	}
 	for i := range n.shard {
 		n.shard[i].sessions = make(map[string]*session.Session)

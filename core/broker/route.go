@@ -174,9 +174,13 @@ func (d *delivery) retain() {
 		return
 	}
 	if len(m.Payload) == 0 {
-		if d.n.retained.Clear(string(m.Topic)) {
+		if d.n.retained.Clear(string(m.Topic), d.sc.frames.ReceiptFor()) {
 			b.event(&hook.Event{Point: hook.RetainedCleared, Client: d.from.clientOrNil(), Topic: string(m.Topic)})
 		}
+		return
+	}
+	if m.QoS == 0 && b.store.Full() {
+		b.dropped(d.from.clientOrNil(), m, 0, hook.DropStoreFull)
 		return
 	}
 	var kept *packet.Message
@@ -189,7 +193,7 @@ func (d *delivery) retain() {
 	} else {
 		kept = d.sc.frames.Keep()
 	}
-	if why := d.n.retained.Set(kept); why != "" {
+	if why := d.n.retained.Set(kept, d.sc.frames.ReceiptFor()); why != "" {
 		b.event(&hook.Event{Point: hook.LimitReached, Client: d.from.clientOrNil(), Message: m, Reason: string(why)})
 		b.dropped(d.from.clientOrNil(), m, m.QoS, hook.DropQuota)
 		return

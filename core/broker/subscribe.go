@@ -65,12 +65,14 @@ func (c *conn) subscribe(p *transport.Pass, id uint16, r *hook.SubscribeRequest)
 		}
 		r.Codes[i] = c.subscribeOne(&r.Subscriptions[i], r.ID)
 	}
-	ack := packet.Suback{PacketID: id, Codes: r.Codes}
-	if err := c.reply(p, packet.TypeSuback, &ack); err != nil {
-		c.fail(err)
-		return
-	}
-	c.pump(p, c.sess)
+	c.whenSafe(p, func(p *transport.Pass) {
+		ack := packet.Suback{PacketID: id, Codes: r.Codes}
+		if err := c.reply(p, packet.TypeSuback, &ack); err != nil {
+			c.fail(err)
+			return
+		}
+		c.pump(p, c.sess)
+	})
 }
 
 // subscribeOne adds one subscription and returns its Reason Code.
@@ -82,6 +84,9 @@ func (c *conn) subscribeOne(s *packet.Subscription, id uint32) packet.ReasonCode
 	}
 	if !c.perms.MaySubscribe(f.Filter, s.QoS, c.b.clock.Now()) {
 		return packet.NotAuthorized
+	}
+	if c.durable && c.b.store.Full() {
+		return packet.QuotaExceeded
 	}
 	granted := min(s.QoS, live.MQTT.MaxQoS)
 	existed, ok := c.sess.Subscribe(s.Filter, session.Subscription{
@@ -181,8 +186,10 @@ func (c *conn) unsubscribe(p *transport.Pass, id uint16, r *hook.UnsubscribeRequ
 			c.b.event(&hook.Event{Point: hook.Unsubscribed, Client: c.client, Topic: filter})
 		}
 	}
-	ack := packet.Unsuback{PacketID: id, Codes: r.Codes}
-	if err := c.reply(p, packet.TypeUnsuback, &ack); err != nil {
-		c.fail(err)
-	}
+	c.whenSafe(p, func(p *transport.Pass) {
+		ack := packet.Unsuback{PacketID: id, Codes: r.Codes}
+		if err := c.reply(p, packet.TypeUnsuback, &ack); err != nil {
+			c.fail(err)
+		}
+	})
 }

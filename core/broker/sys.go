@@ -74,7 +74,7 @@ func (s *sysPublisher) tick(b *Broker, live *Live, now int64) {
 func (s *sysPublisher) clear(b *Broker, unwanted func(name string) bool) {
 	for name := range s.sent {
 		if unwanted(name) {
-			b.root.retained.Clear(sysPrefix + name)
+			b.root.retained.Clear(sysPrefix+name, nil)
 			delete(s.sent, name)
 		}
 	}

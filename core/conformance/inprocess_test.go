@@ -67,7 +67,7 @@ func newBroker(s settings) (*patchbay.Broker, error) {
 			o.MQTT.ConnectTimeout = s.connectTimeout
 		}
 		if s.storeFails {
-			o.Store = failingStore{}
+			o.Store = new(failingStore)
 		}
 		if s.outboundTopicAlias {
 			o.MQTT.OutboundTopicAliasMaximum = 10
@@ -89,12 +89,21 @@ func newBroker(s settings) (*patchbay.Broker, error) {
 	return b, nil
 }
 
-// failingStore never gets anything safe.
+// failingStore never gets a message safe.
 type failingStore struct{ store.Memory }
 
-func (failingStore) Sync(done func(error)) bool {
-	go done(errors.New("disk full"))
-	return false
+func (*failingStore) Create(store.Record, store.Owner) store.Session {
+	return failingSession{store.NewMemorySession()}
+}
+
+type failingSession struct{ store.Session }
+
+func (failingSession) Durable() bool { return true }
+
+func (s failingSession) Add(e store.Entry, seq uint64, lazy bool, r *store.Receipt) (uint64, store.Ticket) {
+	r.Add()
+	go r.Done(errors.New("the disk is broken"))
+	return s.Session.Add(e, seq, lazy, nil)
 }
 
 // host stands for plugins: an authenticator and an authorizer. Anything else it

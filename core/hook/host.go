@@ -226,10 +226,11 @@ const (
 	DropOffline         = "offline"
 	DropSessionEnded    = "session_ended"
 	DropRefusedByClient = "refused_by_client"
+	DropStoreFull       = "store_full"
 )
 
 // DropReasons lists all of them, for metrics.
 var DropReasons = [...]string{
 	DropNotAuthorized, DropNoSubscriber, DropExpired, DropQueueFull, DropOutBufferFull, DropPacketTooLarge,
-	DropByPlugin, DropQuota, DropOffline, DropSessionEnded, DropRefusedByClient,
+	DropByPlugin, DropQuota, DropOffline, DropSessionEnded, DropRefusedByClient, DropStoreFull,
 }

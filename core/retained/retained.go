@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
 )
 
 // Limits bound what is retained; 0 is no bound.
@@ -30,6 +31,9 @@ const (
 // Messages are the retained messages of one namespace. It is safe for concurrent
 // use.
 type Messages struct {
+	namespace string
+	store     store.Store
+
 	mu     sync.RWMutex
 	limits Limits
 	root   node
@@ -48,9 +52,22 @@ type node struct {
 	msg      *packet.Message
 }
 
-// New returns an empty set.
-func New(l Limits) *Messages {
-	return &Messages{limits: l, index: make(map[string]*node)}
+// New returns an empty set. What is retained from now on is handed to st.
+func New(namespace string, st store.Store, l Limits) *Messages {
+	return &Messages{namespace: namespace, store: st, limits: l, index: make(map[string]*node)}
+}
+
+// stored reports whether the messages of a topic outlive the process. Those below
+// $SYS tell of the process.
+func stored[T ~string | ~[]byte](topic T) bool {
+	return len(topic) < 5 || string(topic[:5]) != "$SYS/"
+}
+
+// Restore puts back a message that was stored; its reference goes along.
+func (r *Messages) Restore(m *packet.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.put(m)
 }
 
 // SetLimits replaces the limits. What is already kept stays.
@@ -62,15 +79,24 @@ func (r *Messages) SetLimits(l Limits) {
 
 // Set retains m, a kept message whose reference goes along, in place of the one
 // that its topic had [MQTT-3.3.1-5]. When a limit refuses it, the message that
-// was there before is gone all the same: it would be out of date.
-func (r *Messages) Set(m *packet.Message) Refusal {
+// was there before is gone all the same: it would be out of date. The Receipt,
+// which may be nil, waits until the Store has it.
+func (r *Messages) Set(m *packet.Message, receipt *store.Receipt) Refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if why := r.refuse(m); why != Accepted {
-		r.clear(string(m.Topic))
+		r.clear(string(m.Topic), receipt)
 		m.Unref()
 		return why
 	}
+	if stored(m.Topic) {
+		r.store.Retain(r.namespace, m, receipt)
+	}
+	r.put(m)
+	return Accepted
+}
+
+func (r *Messages) put(m *packet.Message) {
 	n := r.index[string(m.Topic)]
 	if n == nil {
 		n = r.node(string(m.Topic))
@@ -81,7 +107,6 @@ func (r *Messages) Set(m *packet.Message) Refusal {
 	}
 	n.msg = m
 	r.account(m, +1)
-	return Accepted
 }
 
 func (r *Messages) account(m *packet.Message, sign int) {
@@ -129,17 +154,21 @@ func (r *Messages) node(topic string) *node {
 }
 
 // Clear removes the retained message of a topic and reports whether there was
-// one [MQTT-3.3.1-6].
-func (r *Messages) Clear(topic string) bool {
+// one [MQTT-3.3.1-6]. The Receipt, which may be nil, waits until the Store has
+// forgotten it.
+func (r *Messages) Clear(topic string, receipt *store.Receipt) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.clear(topic)
+	return r.clear(topic, receipt)
 }
 
-func (r *Messages) clear(topic string) bool {
+func (r *Messages) clear(topic string, receipt *store.Receipt) bool {
 	n := r.index[topic]
 	if n == nil {
 		return false
+	}
+	if stored(topic) {
+		r.store.Unretain(r.namespace, topic, receipt)
 	}
 	delete(r.index, topic)
 	r.account(n.msg, -1)
@@ -258,7 +287,7 @@ func (r *Messages) Sweep(now int64) int {
 	}
 	for topic, node := range r.index {
 		if node.msg.Expired(now) {
-			r.clear(topic)
+			r.clear(topic, nil)
 			n++
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/topic"
 )
 
@@ -47,7 +48,7 @@ func TestAgainstNaiveModel(t *testing.T) {
 		}
 		return strings.Join(p, "/")
 	}
-	r := New(Limits{})
+	r := New("", new(store.Memory), Limits{})
 	type value struct {
 		payload string
 		expires int64
@@ -64,11 +65,11 @@ func TestAgainstNaiveModel(t *testing.T) {
 			if rng.Intn(3) == 0 {
 				v.expires = now + rng.Int63n(200)
 			}
-			r.Set(message(k, v.payload, v.expires))
+			r.Set(message(k, v.payload, v.expires), nil)
 			model[k] = v
 		case 2:
 			_, had := model[k]
-			if r.Clear(k) != had {
+			if r.Clear(k, nil) != had {
 				t.Fatalf("step %d: Clear(%q) != %v", i, k, had)
 			}
 			delete(model, k)
@@ -101,7 +102,7 @@ func TestAgainstNaiveModel(t *testing.T) {
 		}
 	}
 	for n := range model {
-		r.Clear(n)
+		r.Clear(n, nil)
 	}
 	if r.Bytes() != 0 || len(r.root.children) != 0 {
 		t.Fatalf("%d bytes and %d nodes left after all was cleared", r.Bytes(), len(r.root.children))
@@ -109,7 +110,7 @@ func TestAgainstNaiveModel(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	r := New(Limits{MaxMessages: 2, MaxBytes: 20, MaxPayload: 10})
+	r := New("", new(store.Memory), Limits{MaxMessages: 2, MaxBytes: 20, MaxPayload: 10})
 	for _, c := range []struct {
 		topic, payload string
 		want           Refusal
@@ -121,7 +122,7 @@ func TestLimits(t *testing.T) {
 		{"b", "1234567890", Accepted},
 		{"a", "1234567890", TooManyBytes},
 	} {
-		if got := r.Set(message(c.topic, c.payload, 0)); got != c.want {
+		if got := r.Set(message(c.topic, c.payload, 0), nil); got != c.want {
 			t.Fatalf("Set(%s, %s) = %q, want %q", c.topic, c.payload, got, c.want)
 		}
 	}
@@ -131,32 +132,32 @@ func TestLimits(t *testing.T) {
 }
 
 func TestDeepTopic(t *testing.T) {
-	r := New(Limits{})
+	r := New("", new(store.Memory), Limits{})
 	deep := strings.Repeat("/", 65_000)
-	r.Set(message(deep, "x", 0))
+	r.Set(message(deep, "x", 0), nil)
 	if got := names(r.Match("#", 0, nil)); len(got) != 1 {
 		t.Fatal("a deep topic was not found")
 	}
-	r.Clear(deep)
+	r.Clear(deep, nil)
 	if len(r.root.children) != 0 {
 		t.Fatal("nodes left behind")
 	}
 }
 
 func BenchmarkSet(b *testing.B) {
-	r := New(Limits{})
+	r := New("", new(store.Memory), Limits{})
 	m := message("plant/1/line/2/state", "on", 0)
 	b.ReportAllocs()
 	for range b.N {
 		m.Ref()
-		r.Set(m)
+		r.Set(m, nil)
 	}
 }
 
 func BenchmarkMatchWildcard(b *testing.B) {
-	r := New(Limits{})
+	r := New("", new(store.Memory), Limits{})
 	for i := range 10_000 {
-		r.Set(message(fmt.Sprintf("d/%d/state", i), "on", 0))
+		r.Set(message(fmt.Sprintf("d/%d/state", i), "on", 0), nil)
 	}
 	var buf []*packet.Message
 	b.ReportAllocs()

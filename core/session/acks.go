@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
 )
 
 // Puback settles a QoS 1 message. The message comes back with its reference; nil
@@ -20,7 +21,7 @@ func (s *Session) Puback(id uint16) *packet.Message {
 
 // Pubrec is the receiver's word that it has a QoS 2 message, or with an error
 // code that it refuses it, which settles it. Otherwise PUBREL is appended to the
-// Link [MQTT-4.3.3-4]: with 0x92 if no message has that identifier; again, if
+// Link [MQTT-4.3.3-4], once the Store has noted that: with 0x92 if no message has that identifier; again, if
 // this PUBREC came before. The message comes back with its reference if this
 // PUBREC was the first.
 func (s *Session) Pubrec(id uint16, code packet.ReasonCode) *packet.Message {
@@ -28,8 +29,8 @@ func (s *Session) Pubrec(id uint16, code packet.ReasonCode) *packet.Message {
 	defer s.mu.Unlock()
 	l := s.link.Load()
 	e := s.ring.find(id)
-	if e != nil && e.state == awaitPuback {
-		e = nil
+	if e != nil && (e.state == awaitPuback || e.flags&flagFresh != 0) {
+		e = nil // of QoS 1, or not sent yet
 	}
 	if code.IsError() {
 		if e == nil || e.state != awaitPubrec {
@@ -37,15 +38,18 @@ func (s *Session) Pubrec(id uint16, code packet.ReasonCode) *packet.Message {
 		}
 		return s.take(e)
 	}
-	if l != nil {
-		answer := packet.Success
-		if e == nil {
-			answer = packet.PacketIdentifierNotFound
-		}
-		s.sendPubrel(l, id, answer)
-	}
 	if e == nil || e.state != awaitPubrec {
+		if l != nil && (e == nil || e.flags&flagHeld == 0) {
+			answer := packet.Success
+			if e == nil {
+				answer = packet.PacketIdentifierNotFound
+			}
+			s.sendPubrel(l, id, answer)
+		}
 		return nil
+	}
+	if !s.pubrecReceived(e) && l != nil {
+		s.sendPubrel(l, id, packet.Success)
 	}
 	m := e.msg
 	// A PUBREC that comes before its message was resent on this Link is an
@@ -89,10 +93,14 @@ func (s *Session) Receive(out Link, id uint16) (first, ok bool) {
 }
 
 // Release forgets a QoS 2 Packet Identifier on PUBREL, or when the message was
-// refused; false if it was not known.
-func (s *Session) Release(id uint16) bool {
+// refused; false if it was not known. The Receipt, which may be nil, waits until
+// the Store has forgotten it too: before, the client must not use it again.
+func (s *Session) Release(id uint16, r *store.Receipt) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.durable && !s.ended {
+		s.state.Released(id, r)
+	}
 	return s.inbound.remove(id)
 }
 
@@ -110,7 +118,7 @@ func (s *Session) Retry(f *Frames) (sent int) {
 	now := s.env.Now()
 	for i := 0; i < s.ring.n; i++ {
 		e := s.ring.at(i)
-		if e.state == settled || e.seq >= s.unsent || e.flags&flagGivenUp != 0 {
+		if e.state == settled || e.seq >= s.unsent || e.flags&(flagGivenUp|flagHeld) != 0 {
 			continue
 		}
 		wait := float64(lim.RetryInterval) * math.Pow(max(lim.RetryBackoff, 1), float64(e.attempts))

@@ -58,8 +58,11 @@ func (s *Session) Deliver(f *Frames, d Delivery) Outcome {
 		s.env.Drop(s, f.msg, d.QoS, hook.DropPacketTooLarge)
 		return Dropped
 	}
-	s.transmit(f, l, d.QoS, d.Retain, d.route(), f.Keep())
+	sent := s.transmit(f, l, &store.Entry{Message: f.Keep(), Route: d.route(), QoS: d.QoS, Retain: d.Retain}, false)
 	s.load.Store(int32(s.ring.live()))
+	if !sent {
+		return Queued
+	}
 	return Sent
 }
 
@@ -111,7 +114,7 @@ func (f *Frames) fits(l *link, d Delivery) bool {
 
 // waiting reports whether something has to go out before a new message.
 func (s *Session) waiting() bool {
-	return s.queued() > 0 || s.hasReplay() || s.unsent != s.ring.next
+	return s.queue != nil && !s.queue.Empty() || s.hasReplay() || s.unsent != s.ring.next || s.cold
 }
 
 func (s *Session) queued() int {
@@ -121,20 +124,25 @@ func (s *Session) queued() int {
 	return s.queue.Len()
 }
 
-// transmit puts a message on the ring and on the link; the reference to m is the
-// ring's.
-func (s *Session) transmit(f *Frames, l *link, qos byte, retain bool, route *store.Route, m *packet.Message) {
-	e := unacked{msg: m, route: route, qos: qos, sentAt: coarse(f.now), flags: flagCounted}
-	if qos == 2 {
+// transmit puts a message on the ring and on the link; the reference to it is
+// the ring's. stored says that it comes from the queue. It returns false if the
+// message does not go out before the Store has it.
+func (s *Session) transmit(f *Frames, l *link, entry *store.Entry, stored bool) (sent bool) {
+	e := unacked{msg: entry.Message, route: entry.Route, qos: entry.QoS, sentAt: coarse(f.now), flags: flagCounted}
+	if e.qos == 2 {
 		e.state = awaitPubrec
 	}
-	if retain {
+	if entry.Retain {
 		e.flags |= flagRetain
 	}
 	p := s.ring.push(e)
 	s.unsent = s.ring.next
 	s.flight++
-	f.send(l, qos, retain, routeIDs(route), idOf(p.seq), false)
+	if s.record(f, entry, p, stored) {
+		return false
+	}
+	f.send(l, e.qos, entry.Retain, routeIDs(entry.Route), idOf(p.seq), false)
+	return true
 }
 
 func routeIDs(r *store.Route) []uint32 {
@@ -150,47 +158,72 @@ func coarse(now int64) uint32 { return uint32(now / 100) }
 func (s *Session) enqueue(f *Frames, d Delivery) Outcome {
 	lim := s.env.Limits.Load()
 	if s.queue == nil {
-		s.queue = s.env.Store.Queue(s.namespace, s.id)
+		s.queue = store.NewMemorySession()
 	}
 	size := int64(f.msg.Size())
-	full := func() bool {
-		return lim.MaxQueued > 0 && s.queue.Len() >= lim.MaxQueued ||
-			lim.MaxQueuedBytes > 0 && s.queue.Bytes()+size > lim.MaxQueuedBytes
-	}
-	if full() {
+	if s.over(lim, 1, size) {
 		s.dropExpired(f.now)
 	}
-	for full() {
-		if lim.Policy != DropOldest || s.queue.Len() == 0 {
-			s.env.Drop(s, f.msg, d.QoS, hook.DropQueueFull)
-			if lim.Policy == Disconnect && s.link.Load() != nil {
-				return Overflow
-			}
-			return Dropped
+	if s.over(lim, 1, size) && !s.shrink(lim, 1, size) {
+		s.env.Drop(s, f.msg, d.QoS, hook.DropQueueFull)
+		if lim.Policy == Disconnect && s.link.Load() != nil {
+			return Overflow
 		}
-		e, _ := s.pop()
-		s.env.Drop(s, e.Message, e.QoS, hook.DropQueueFull)
-		e.Message.Unref()
+		return Dropped
 	}
-	s.queue.Push(store.Entry{Message: f.Keep(), Route: d.route(), QoS: d.QoS, Retain: d.Retain})
+	if s.durable && d.QoS == 0 && s.env.Store.Full() {
+		s.env.Drop(s, f.msg, 0, hook.DropStoreFull)
+		return Dropped
+	}
+	e := store.Entry{Message: f.Keep(), Route: d.route(), QoS: d.QoS, Retain: d.Retain, Unscreened: s.durable && s.unknown()}
+	lazy := d.QoS == 0 || d.QoS == 1 && s.link.Load() != nil && !f.together
 	if d.QoS == 0 {
+		s.queue.Add(e, 0, lazy, nil)
 		s.queuedQoS0++
 		s.behind.Store(true)
+	} else {
+		s.queue.Add(e, 0, lazy, f.ReceiptFor())
 	}
 	s.load.Store(int32(s.ring.live() + s.queued()))
 	return Queued
 }
 
+// over reports whether n messages of size bytes more would exceed the queue's
+// bounds.
+func (s *Session) over(lim *Limits, n int, size int64) bool {
+	return lim.MaxQueued > 0 && s.queue.Len()+n > lim.MaxQueued ||
+		lim.MaxQueuedBytes > 0 && s.queue.Bytes()+size > lim.MaxQueuedBytes
+}
+
+// shrink drops the oldest messages until there is room for n more of size bytes,
+// if that is the policy; false if it is not. When the oldest have to be read from the Store
+// first, there is room for the moment: Ready makes up for it.
+func (s *Session) shrink(lim *Limits, n int, size int64) bool {
+	if lim.Policy != DropOldest {
+		return false
+	}
+	for s.over(lim, n, size) {
+		if s.queue.Empty() {
+			return false
+		}
+		e, ok := s.pop()
+		if !ok {
+			return true
+		}
+		s.forget(&e, hook.DropQueueFull)
+	}
+	return true
+}
+
 // dropExpired takes expired messages off the front of the queue [MQTT-3.3.2-5].
 func (s *Session) dropExpired(now int64) {
 	for {
-		e, ok := s.queue.Front()
-		if !ok || !e.Message.Expired(now) {
+		front, ok := s.queue.Front()
+		if !ok || !front.Message.Expired(now) {
 			return
 		}
-		s.pop()
-		s.env.Drop(s, e.Message, e.QoS, hook.DropExpired)
-		e.Message.Unref()
+		e, _ := s.pop()
+		s.forget(&e, hook.DropExpired)
 	}
 }
 
@@ -215,20 +248,20 @@ func (s *Session) Pump(f *Frames) (sent int) {
 func (s *Session) pump(f *Frames) (sent int) {
 	l := s.link.Load()
 	defer s.settleBehind()
-	if !s.waiting() {
+	if l == nil || !s.waiting() && len(s.held) == 0 {
 		return 0
 	}
-	if l == nil {
+	if !s.thaw() {
 		return 0
 	}
 	now := s.env.Now()
-	sent = s.resend(f, l, now)
+	sent = s.sendHeld(f, l, now) + s.resend(f, l, now)
 	for s.unsent == s.ring.next && s.flight < l.window && !l.out.OverHighWater() {
-		e, ok := s.next()
+		e, stored, ok := s.next()
 		if !ok {
 			break
 		}
-		if s.sendQueued(f, l, e, now) {
+		if s.sendQueued(f, l, &e, stored, now) {
 			sent++
 		}
 	}
@@ -236,28 +269,34 @@ func (s *Session) pump(f *Frames) (sent int) {
 	return sent
 }
 
-// sendQueued sends an entry that was popped, or drops it for a reason.
-func (s *Session) sendQueued(f *Frames, l *link, e store.Entry, now int64) bool {
-	if e.Message.Expired(now) {
-		s.env.Drop(s, e.Message, e.QoS, hook.DropExpired)
-		e.Message.Unref()
-		return false
-	}
+// sendQueued sends an entry that was taken from the queue (then it is stored) or
+// from a Replay, or drops it for a reason.
+func (s *Session) sendQueued(f *Frames, l *link, e *store.Entry, stored bool, now int64) (sent bool) {
 	f.Begin(e.Message, now)
 	defer f.End()
 	d := Delivery{QoS: e.QoS, Retain: e.Retain, IDs: routeIDs(e.Route)}
-	if !f.fits(l, d) {
-		s.env.Drop(s, e.Message, e.QoS, hook.DropPacketTooLarge)
-		e.Message.Unref()
-		return false
-	}
-	if e.QoS == 0 {
+	var reason string
+	switch {
+	case e.Message.Expired(now):
+		reason = hook.DropExpired
+	case !s.screened(e):
+		reason = hook.DropNotAuthorized
+	case !f.fits(l, d):
+		reason = hook.DropPacketTooLarge
+	case e.QoS > 0:
+		return s.transmit(f, l, e, stored)
+	default:
 		f.send(l, 0, e.Retain, d.IDs, 0, false)
 		e.Message.Unref()
 		return true
 	}
-	s.transmit(f, l, e.QoS, e.Retain, e.Route, e.Message)
-	return true
+	if stored {
+		s.forget(e, reason)
+		return false
+	}
+	s.env.Drop(s, e.Message, e.QoS, reason)
+	e.Message.Unref()
+	return false
 }
 
 // resend goes on with the messages of the ring that the present Link has not
@@ -273,6 +312,10 @@ func (s *Session) resend(f *Frames, l *link, now int64) (sent int) {
 			break
 		}
 		s.unsent = e.seq + 1
+		if e.flags&flagHeld != 0 {
+			s.count(e)
+			continue
+		}
 		if e.state != settled && s.sendAgain(f, l, e, now) {
 			sent++
 		}
@@ -280,26 +323,28 @@ func (s *Session) resend(f *Frames, l *link, now int64) (sent int) {
 	return sent
 }
 
-// next takes the next entry that waits to be sent for the first time.
-func (s *Session) next() (e store.Entry, ok bool) {
+// next takes the next entry that waits to be sent for the first time, and
+// reports whether it comes from the queue.
+func (s *Session) next() (e store.Entry, stored, ok bool) {
 	if len(s.replay) > 0 {
 		e = s.replay[0]
 		s.replay[0] = store.Entry{}
 		if s.replay = s.replay[1:]; len(s.replay) == 0 {
 			s.replay = nil
 		}
-		return e, true
+		return e, false, true
 	}
 	if s.queue == nil || s.hasReplay() {
-		return e, false
+		return e, false, false
 	}
-	return s.pop()
+	e, ok = s.pop()
+	return e, true, ok
 }
 
 // pop takes the oldest entry of the queue.
 func (s *Session) pop() (e store.Entry, ok bool) {
-	if e, ok = s.queue.Pop(); ok && e.QoS == 0 {
-		s.queuedQoS0--
+	if e, ok = s.queue.Pop(); ok && e.QoS == 0 && s.queuedQoS0 > 0 {
+		s.queuedQoS0-- // those of before a restart were not counted
 	}
 	return e, ok
 }
@@ -316,16 +361,23 @@ func (s *Session) sendAgain(f *Frames, l *link, e *unacked, now int64) bool {
 	}
 	f.Begin(e.msg, now)
 	defer f.End()
-	if !f.send(l, e.qos, e.flags&flagRetain != 0, routeIDs(e.route), idOf(e.seq), true) {
+	dup := e.flags&flagFresh == 0
+	if !f.send(l, e.qos, e.flags&flagRetain != 0, routeIDs(e.route), idOf(e.seq), dup) {
 		s.env.Drop(s, e.msg, e.qos, hook.DropPacketTooLarge)
 		s.release(e)
 		return false
 	}
-	if e.flags&flagCounted == 0 {
+	e.flags &^= flagFresh
+	s.count(e)
+	return true
+}
+
+// count counts a PUBLISH against the window of the present Link.
+func (s *Session) count(e *unacked) {
+	if e.flags&flagCounted == 0 && e.state != awaitPubcomp {
 		e.flags |= flagCounted
 		s.flight++
 	}
-	return true
 }
 
 func (s *Session) sendPubrel(l *link, id uint16, code packet.ReasonCode) {
@@ -341,5 +393,6 @@ func (s *Session) release(e *unacked) {
 	if e.msg != nil {
 		e.msg.Unref()
 	}
+	s.settle(e.pos, e.seq)
 	s.ring.settle(e)
 }

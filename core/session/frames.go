@@ -2,6 +2,7 @@ package session
 
 import (
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
 )
 
 // sharedPayload is the payload size from which a frame's payload is not copied
@@ -24,6 +25,9 @@ type Frames struct {
 	valid  uint16
 	buf    []byte
 	out    packet.PublishOut
+
+	waits, together bool
+	receipt         *store.Receipt
 }
 
 // frame is an encoded PUBLISH, without its payload if shared is set.
@@ -47,6 +51,32 @@ func (f *Frames) End() {
 		f.kept = nil
 	}
 	f.msg = nil
+}
+
+// Await says that the deliveries from now on belong to one publication, whose
+// publisher waits until they are safe. together says that they become safe
+// together (store.Store.Begin), so that none may be put off.
+func (f *Frames) Await(together bool) { f.waits, f.together, f.receipt = true, together, nil }
+
+// Together says that nobody waits for the deliveries from now on, but that they
+// become safe together.
+func (f *Frames) Together() { f.waits, f.together, f.receipt = false, true, nil }
+
+// Receipt ends what Await or Together began. It returns nil if nothing is to be
+// waited for.
+func (f *Frames) Receipt() *store.Receipt {
+	r := f.receipt
+	f.waits, f.together, f.receipt = false, false, nil
+	return r
+}
+
+// ReceiptFor returns the Receipt of the present publication, for what is stored
+// on behalf of it; nil if nobody waits.
+func (f *Frames) ReceiptFor() *store.Receipt {
+	if f.waits && f.receipt == nil {
+		f.receipt = store.NewReceipt()
+	}
+	return f.receipt
 }
 
 // Message is the present message.

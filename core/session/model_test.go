@@ -172,7 +172,7 @@ func TestSessionAgainstModel(t *testing.T) {
 func runModel(t *testing.T, seed int64) {
 	rng := rand.New(rand.NewSource(seed))
 	now := int64(1000)
-	env := &Env{Store: store.Memory{}, Now: func() int64 { return now }}
+	env := &Env{Store: new(store.Memory), Now: func() int64 { return now }}
 	env.Limits.Store(&Limits{MaxInflight: 1 + rng.Intn(20), MaxQueued: 0})
 	env.Drop = func(_ *Session, _ *packet.Message, qos byte, reason string) {
 		if qos > 0 {
@@ -184,7 +184,7 @@ func runModel(t *testing.T, seed int64) {
 	s := New(env, "", "c", 1)
 	c := &modelClient{t: t, rng: rng, s: s, f: f, version: packet.V311 + packet.Version(seed%2), held: map[uint16]bool{}}
 	if seed%3 == 0 {
-		s.ring.next = 65530 // identifiers wrap early
+		s.startAt(65530 + 65535) // identifiers wrap early
 	}
 	c.connect()
 	var sent [3]uint32

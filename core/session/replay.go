@@ -85,7 +85,10 @@ func (s *Session) queueBehind(f *Frames, d Delivery) (o Outcome, done bool) {
 // settleBehind lets QoS 0 messages take the short way again when nothing of
 // their kind waits.
 func (s *Session) settleBehind() {
-	if !s.hasReplay() && s.queuedQoS0 == 0 {
+	if s.restored && s.queue.Empty() && !s.cold {
+		s.restored = false
+	}
+	if !s.hasReplay() && s.queuedQoS0 == 0 && !s.restored {
 		s.behind.Store(false)
 	}
 }

@@ -22,6 +22,7 @@ type unacked struct {
 	// seq counts the messages of the session; the Packet Identifier follows from
 	// it, so that finding one by its identifier is arithmetic.
 	seq      uint64
+	pos      uint64 // its place in the Store
 	sentAt   uint32 // coarse, in units of 100 ms, wraps
 	state    uint8
 	qos      uint8
@@ -33,6 +34,8 @@ const (
 	flagRetain  uint8 = 1 << iota
 	flagCounted       // sent as PUBLISH on the present Link: counts against Receive Maximum
 	flagGivenUp       // the retry cap was reached
+	flagHeld          // its next packet waits for the Store
+	flagFresh         // no PUBLISH has been sent yet
 )
 
 // idOf is the Packet Identifier of the message with the given seq: 1 to 65535
@@ -69,6 +72,15 @@ func (r *ring) push(e unacked) *unacked {
 	p := r.at(r.n - 1)
 	*p = e
 	return p
+}
+
+// restore appends an entry that has its seq, which is above those before it.
+func (r *ring) restore(e unacked) {
+	if r.n == len(r.buf) {
+		r.makeRoom()
+	}
+	r.n++
+	*r.at(r.n - 1) = e
 }
 
 // makeRoom takes out what is settled if that is worth it, else doubles.
@@ -124,6 +136,9 @@ func (r *ring) from(seq uint64) *unacked {
 }
 
 func (r *ring) bySeq(seq uint64) *unacked {
+	if r.n == 0 {
+		return nil
+	}
 	// Without gaps, the usual case, the distance is the index.
 	if i := seq - r.at(0).seq; i < uint64(r.n) && r.at(int(i)).seq == seq {
 		return r.at(int(i))

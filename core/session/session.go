@@ -60,6 +60,14 @@ type Env struct {
 	Drop func(s *Session, m *packet.Message, qos byte, reason string)
 	// GaveUp is told of a message that reached the retry cap; the same rules.
 	GaveUp func(s *Session, m *packet.Message)
+	// Ready is told that Pump may find something to send, after it had to wait for
+	// the Store. It is called from any goroutine without the session's lock, and
+	// may be nil as long as the Store is store.Memory.
+	Ready func(s *Session)
+	// MayReceive is asked about a message that was queued while the session had no
+	// client whose permissions could be asked. Nil allows everything. The rules
+	// are those of Drop.
+	MayReceive func(s *Session, m *packet.Message, qos byte, retain bool) bool
 }
 
 // Link is the open connection of a session. Appending never blocks and never
@@ -86,6 +94,8 @@ type Params struct {
 	TopicAliasMaximum uint16
 	// SessionExpiry is the Session Expiry Interval in seconds.
 	SessionExpiry uint32
+	// Username is the client's, for the record.
+	Username string
 	// Will is nil without one.
 	Will *Will
 	// Greeting is appended to the Link before anything else can be: CONNACK goes
@@ -94,16 +104,7 @@ type Params struct {
 }
 
 // Will is the Will Message of a connection.
-type Will struct {
-	// Message is kept; the reference goes along with the Will.
-	Message *packet.Message
-	// Delay is the Will Delay Interval in seconds.
-	Delay uint32
-	// Expiry is the Will's Message Expiry Interval in seconds, counted from its
-	// publication.
-	Expiry    uint32
-	HasExpiry bool
-}
+type Will = store.Will
 
 // link is a Link with what delivery has to know of it; immutable but for the
 // aliases, which the session's lock guards.
@@ -135,13 +136,19 @@ type Session struct {
 
 	mu         sync.Mutex
 	ended      bool
+	prepared   bool // what is stored fits the connection that is about to be attached
+	durable    bool // messages outlive the process
+	cold       bool // what was in flight before a restart has not been read yet
+	restored   bool // QoS 0 messages of before a restart may wait
 	ring       ring
 	flight     int           // PUBLISH packets on the present Link that count against its window
 	unsent     uint64        // messages of the ring from this seq on have not been resent on the present Link
+	held       []held        // messages of the ring that go out when the Store has them
 	replay     []store.Entry // the present Replay
 	replays    []Replay      // the next ones
 	filling    bool          // the list of a Replay is being made
-	queue      store.Queue
+	state      store.Session // nil while there is nothing that has to outlive the connection
+	queue      store.Session // what waits: state, or in memory, nil at first
 	queuedQoS0 int
 	inbound    idSet
 	subs       map[string]Subscription
@@ -153,8 +160,16 @@ type Session struct {
 
 // New returns an empty session that is not attached. key has to be unique.
 func New(env *Env, namespace, clientID string, key uint64) *Session {
-	return &Session{env: env, namespace: namespace, id: clientID, key: key}
+	s := &Session{env: env, namespace: namespace, id: clientID, key: key}
+	s.startAt(firstSeq)
+	return s
 }
+
+// firstSeq makes 1 the first Packet Identifier of a session that is not stored.
+const firstSeq = 65535
+
+// startAt sets the sequence number of the next message.
+func (s *Session) startAt(seq uint64) { s.ring.next, s.unsent = seq, seq }
 
 // ID is the Client Identifier.
 func (s *Session) ID() string { return s.id }
@@ -197,6 +212,10 @@ func (s *Session) Attach(out Link, p Params) (old Link, will *Will, ok bool) {
 		}
 	}
 	s.dropWill()
+	if !s.prepared {
+		s.prepare(p)
+	}
+	s.prepared = false
 	l := &link{out: out, version: p.Version, maxPacket: p.MaximumPacketSize, window: int(p.ReceiveMaximum)}
 	if l.window == 0 {
 		l.window = 65535
@@ -272,6 +291,7 @@ func (s *Session) Detach(out Link) (will *Will, at int64, ok bool) {
 		return nil, 0, false
 	}
 	s.link.Store(nil)
+	s.prepared = false
 	// The clock may be a tick behind, and nothing may happen early.
 	now := s.env.Now() + clock.Tick.Milliseconds()
 	s.detached = now
@@ -286,6 +306,7 @@ func (s *Session) Detach(out Link) (will *Will, at int64, ok bool) {
 			s.willDue = now + int64(delay)*1000
 		}
 	}
+	s.save()
 	return will, s.nextDue(), true
 }
 
@@ -301,6 +322,7 @@ func (s *Session) Due(now int64) (will *Will, expired bool, at int64) {
 	expired = s.expired(now)
 	if s.will != nil && (expired || now >= s.willDue) {
 		will, s.will, s.willDue = s.will, nil, 0
+		s.save()
 	}
 	return will, expired, s.nextDue()
 }
@@ -316,18 +338,13 @@ func (s *Session) nextDue() int64 {
 	return at
 }
 
-// Orphan is a message of a shared subscription that a session left
-// unacknowledged when it ended; its reference goes along.
-type Orphan struct {
-	Message *packet.Message
-	Route   *store.Route
-}
-
 // End ends the session: everything is given back. It returns the link that was
 // open, the Will to publish (the session's end publishes it in any case), the
-// Topic Filters that were subscribed, and the messages that other members of
-// shared groups should get. ok is false if it had ended before.
-func (s *Session) End() (old Link, will *Will, subs map[string]Subscription, orphans []Orphan, ok bool) {
+// Topic Filters that were subscribed, and the messages in flight that other
+// members of shared groups should get. Those that waited go to late, at once or
+// later from another goroutine; it must not call the session. ok is false if it
+// had ended before.
+func (s *Session) End(late func(store.Entry)) (old Link, will *Will, subs map[string]Subscription, orphans []store.Entry, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -339,13 +356,6 @@ func (s *Session) End() (old Link, will *Will, subs map[string]Subscription, orp
 	}
 	will, s.will = s.will, nil
 	subs, s.subs = s.subs, nil
-	orphan := func(m *packet.Message, r *store.Route) {
-		if r != nil && r.Group != "" {
-			orphans = append(orphans, Orphan{m, r})
-			return
-		}
-		m.Unref()
-	}
 	for i := range s.ring.n {
 		switch e := s.ring.at(i); {
 		case e.msg == nil:
@@ -354,23 +364,27 @@ func (s *Session) End() (old Link, will *Will, subs map[string]Subscription, orp
 			// [MQTT-4.8.2-5].
 			s.env.Drop(s, e.msg, e.qos, hook.DropSessionEnded)
 			e.msg.Unref()
+		case e.route != nil && e.route.Group != "":
+			orphans = append(orphans, store.Entry{Message: e.msg, Route: e.route, QoS: e.qos})
 		default:
-			orphan(e.msg, e.route)
+			e.msg.Unref()
 		}
 	}
 	s.ring = ring{}
+	s.held = nil
 	for _, e := range s.replay {
 		e.Message.Unref()
 	}
 	s.replay, s.replays = nil, nil
 	s.queuedQoS0 = 0
 	s.behind.Store(false)
-	if s.queue != nil {
-		for e, more := s.queue.Pop(); more; e, more = s.queue.Pop() {
-			orphan(e.Message, e.Route)
-		}
-		s.queue = nil
+	if s.queue != nil && s.queue != s.state {
+		s.queue.End(late)
 	}
+	if s.state != nil {
+		s.state.End(late)
+	}
+	s.queue = nil
 	s.inbound = idSet{}
 	s.load.Store(0)
 	return old, will, subs, orphans, true

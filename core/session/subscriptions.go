@@ -1,14 +1,9 @@
 package session
 
-// Subscription is what a session remembers of one of its Topic Filters; the
-// router does the matching.
-type Subscription struct {
-	QoS               byte
-	NoLocal           bool
-	RetainAsPublished bool
-	RetainHandling    byte
-	ID                uint32 // Subscription Identifier, 0 none
-}
+import "github.com/patchbay-mq/patchbay/core/store"
+
+// Subscription is what a session remembers of one of its Topic Filters.
+type Subscription = store.Subscription
 
 // Subscribe remembers a subscription under its whole Topic Filter (with
 // `$share`) and reports whether there was one before. max bounds their number
@@ -29,6 +24,9 @@ func (s *Session) Subscribe(filter string, sub Subscription, max int, apply func
 	if s.subs == nil {
 		s.subs = make(map[string]Subscription)
 	}
+	if s.durable {
+		s.state.Subscribe(filter, sub)
+	}
 	s.subs[filter] = sub
 	apply()
 	return existed, true
@@ -41,6 +39,9 @@ func (s *Session) Unsubscribe(filter string, apply func()) bool {
 	defer s.mu.Unlock()
 	if _, ok := s.subs[filter]; !ok {
 		return false
+	}
+	if s.durable {
+		s.state.Unsubscribe(filter)
 	}
 	if delete(s.subs, filter); len(s.subs) == 0 {
 		s.subs = nil

@@ -1,11 +1,13 @@
-// Package store is where the state lives that outlives a connection: what waits
-// for sessions that are away, and the promise that it is safe.
+// Package store is where the state lives that outlives a connection or the
+// process: sessions with their subscriptions and messages in both directions,
+// retained messages, and small values of plugins; and the promise that it is
+// safe.
 //
 // It is a seam. The broker hands every durable change to a Store and lets an
-// acknowledgement go only when Sync says that the change is safe. Memory, the
-// store of an embedded broker, is safe by definition as long as the process
-// lives, and answers at once; a durable store answers when its group commit is
-// through.
+// acknowledgement go only when a Receipt, a Ticket or Sync says that the change
+// is safe. Memory, the store of an embedded broker, is safe by definition as
+// long as the process lives, and answers at once; core/store/disk answers when
+// its group commit is through.
 //
 // The package knows no protocol: what may be delivered when is core/session's
 // affair.

@@ -1,0 +1,6 @@
+//go:build !patchbay_faults
+
+package broker
+
+// ackBeforeCommit would be a broken promise; see fault_on.go.
+const ackBeforeCommit = false
