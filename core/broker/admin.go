@@ -96,9 +96,9 @@ func clientInfo(s *session.Session, subscriptions bool) ClientInfo {
 		info.DisconnectedAt = time.UnixMilli(st.Detached)
 	}
 	if subscriptions {
-		for f, sub := range s.Subscriptions() {
+		for _, sub := range s.Subscriptions() {
 			info.Subscriptions = append(info.Subscriptions, SubscriptionInfo{
-				Filter: f, QoS: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished,
+				Filter: sub.Filter, QoS: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished,
 				RetainHandling: sub.RetainHandling, ID: sub.ID,
 			})
 		}

@@ -96,7 +96,7 @@ func (b *Broker) endSession(p *transport.Pass, n *namespace, s *session.Session,
 	b.clock.Disarm(&s.Timer)
 	client := s.Client.Load()
 	var link session.Link
-	var subs map[string]session.Subscription
+	var subs []store.Subscribed
 	var ok bool
 	b.together(p, func() { link, subs, ok = b.handOver(p, n, s) })
 	if !ok {
@@ -111,8 +111,8 @@ func (b *Broker) endSession(p *transport.Pass, n *namespace, s *session.Session,
 			c.disconnect(packet.SessionTakenOver, "")
 		}
 	}
-	for filter := range subs {
-		if f, err := topic.ParseFilter(filter); err == nil {
+	for _, sub := range subs {
+		if f, err := topic.ParseFilter(sub.Filter); err == nil {
 			n.router.Unsubscribe(s, f.Group, f.Filter)
 		}
 	}
@@ -121,7 +121,7 @@ func (b *Broker) endSession(p *transport.Pass, n *namespace, s *session.Session,
 
 // handOver ends s and passes on what it leaves: its Will, and messages of shared
 // subscriptions. The rest of those comes later, if it has to be read first.
-func (b *Broker) handOver(p *transport.Pass, n *namespace, s *session.Session) (link session.Link, subs map[string]session.Subscription, ok bool) {
+func (b *Broker) handOver(p *transport.Pass, n *namespace, s *session.Session) (link session.Link, subs []store.Subscribed, ok bool) {
 	var mu sync.Mutex
 	var waiting []store.Entry
 	atOnce := true

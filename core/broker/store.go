@@ -55,10 +55,10 @@ func (b *Broker) restore(saved store.Saved, now int64) *session.Session {
 	sh.sessions[saved.ClientID] = s
 	sh.mu.Unlock()
 	b.stats.Sessions.Add(1)
-	for filter, sub := range saved.Subscriptions {
-		f, err := topic.ParseFilter(filter)
+	for _, sub := range saved.Subscriptions {
+		f, err := topic.ParseFilter(sub.Filter)
 		if err != nil {
-			b.log.Error("a stored subscription is invalid and is left out", "client", saved.ClientID, "filter", filter, "error", err)
+			b.log.Error("a stored subscription is invalid and is left out", "client", saved.ClientID, "filter", sub.Filter, "error", err)
 			continue
 		}
 		n.router.Subscribe(s, f.Group, f.Filter, router.Options{

@@ -23,7 +23,11 @@ type held struct {
 // milliseconds); the caller calls Save then. Telling the router of the
 // subscriptions is the caller's affair too.
 func Restore(env *Env, saved store.Saved, key uint64, now int64) *Session {
-	s := &Session{env: env, namespace: saved.Namespace, id: saved.ClientID, key: key, expiry: saved.Expiry, subs: saved.Subscriptions}
+	s := &Session{env: env, namespace: saved.Namespace, id: saved.ClientID, key: key, expiry: saved.Expiry}
+	s.subs.list = saved.Subscriptions
+	if len(s.subs.list) > listMax {
+		s.subs.makeIndex()
+	}
 	s.state = saved.State
 	s.will, s.willDue, s.detached = saved.Will, saved.WillDue, saved.Detached
 	s.startAt(firstSeq)

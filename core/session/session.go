@@ -151,7 +151,7 @@ type Session struct {
 	queue      store.Session // what waits: state, or in memory, nil at first
 	queuedQoS0 int
 	inbound    idSet
-	subs       map[string]Subscription
+	subs       subscriptions
 	expiry     uint32
 	will       *Will
 	willDue    int64 // Unix ms at which the Will of a closed connection is to be published
@@ -344,7 +344,7 @@ func (s *Session) nextDue() int64 {
 // members of shared groups should get. Those that waited go to late, at once or
 // later from another goroutine; it must not call the session. ok is false if it
 // had ended before.
-func (s *Session) End(late func(store.Entry)) (old Link, will *Will, subs map[string]Subscription, orphans []store.Entry, ok bool) {
+func (s *Session) End(late func(store.Entry)) (old Link, will *Will, subs []store.Subscribed, orphans []store.Entry, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -355,7 +355,7 @@ func (s *Session) End(late func(store.Entry)) (old Link, will *Will, subs map[st
 		old = l.out
 	}
 	will, s.will = s.will, nil
-	subs, s.subs = s.subs, nil
+	subs, s.subs = s.subs.list, subscriptions{}
 	for i := range s.ring.n {
 		switch e := s.ring.at(i); {
 		case e.msg == nil:
@@ -413,7 +413,7 @@ type Stats struct {
 func (s *Session) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stats{Inflight: s.ring.live(), InboundQoS2: s.inbound.n, Subscriptions: len(s.subs), Expiry: s.expiry, Detached: s.detached}
+	st := Stats{Inflight: s.ring.live(), InboundQoS2: s.inbound.n, Subscriptions: len(s.subs.list), Expiry: s.expiry, Detached: s.detached}
 	if s.queue != nil {
 		st.Queued, st.QueuedBytes = s.queue.Len(), s.queue.Bytes()
 	}

@@ -63,10 +63,10 @@ type Saved struct {
 	Record
 	// State goes on storing it. Its queue is not in memory yet.
 	State Session
-	// Subscriptions by whole Topic Filter (with `$share`), and Received, the
-	// Packet Identifiers of QoS 2 messages from the client that are not released;
-	// they are the receiver's.
-	Subscriptions map[string]Subscription
+	// Subscriptions, each Topic Filter once, and Received, the Packet Identifiers
+	// of QoS 2 messages from the client that are not released; they are the
+	// receiver's.
+	Subscriptions []Subscribed
 	Received      []uint16
 }
 
@@ -106,6 +106,13 @@ type Subscription struct {
 	RetainAsPublished bool
 	RetainHandling    byte
 	ID                uint32 // Subscription Identifier, 0 none
+}
+
+// Subscribed is a Topic Filter, with `$share` if it has that, and how it is
+// subscribed.
+type Subscribed struct {
+	Filter string
+	Subscription
 }
 
 // Route is how a message came to a session: needed to send its Subscription
