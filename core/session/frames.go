@@ -175,7 +175,8 @@ func (f *Frames) send(l *link, qos byte, retain bool, ids []uint32, id uint16, d
 		b[0] |= 0x08
 	}
 	if fr.shared {
-		l.out.AppendShared(b, fr.idOffset, id, f.msg.Payload, f.Keep())
+		m := f.Keep()
+		l.out.AppendShared(b, fr.idOffset, id, m.Payload, m)
 	} else {
 		l.out.AppendPublish(b, fr.idOffset, id)
 	}
