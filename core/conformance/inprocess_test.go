@@ -3,14 +3,22 @@ package conformance
 import (
 	"context"
 	"errors"
+	"flag"
 	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	patchbay "github.com/patchbay-mq/patchbay/core/broker"
 	"github.com/patchbay-mq/patchbay/core/hook"
 	wire "github.com/patchbay-mq/patchbay/core/packet"
 	"github.com/patchbay-mq/patchbay/core/store"
+	"github.com/patchbay-mq/patchbay/core/store/disk"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
+
+// onDisk runs the whole suite against the durable store, on a file system in
+// memory: what a client sees must not depend on where the state is.
+var onDisk = flag.Bool("disk", false, "run with core/store/disk")
 
 // inProcess starts the broker of this module.
 type inProcess struct{}
@@ -40,7 +48,16 @@ func (inProcess) start(s settings) (string, func(), error) {
 }
 
 func newBroker(s settings) (*patchbay.Broker, error) {
+	var durable store.Store
+	if *onDisk {
+		d, err := disk.Open(disk.Options{Dir: "data", FS: vfs.NewMem()})
+		if err != nil {
+			return nil, err
+		}
+		durable = d
+	}
 	b, err := patchbay.New(func(o *patchbay.Options) {
+		o.Store = durable
 		o.Logger = slog.New(slog.DiscardHandler)
 		o.MQTT.KeepAliveMax = uint16(s.serverKeepAlive)
 		o.MQTT.RetainAvailable = !s.retainUnavailable

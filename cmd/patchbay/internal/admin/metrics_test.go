@@ -46,6 +46,7 @@ var reasons = map[string]string{
 	hook.DropOffline:         "QoS 0, and the receiver was away (`session.queue_qos0` is off)",
 	hook.DropSessionEnded:    "the receiver's session ended while the message waited",
 	hook.DropRefusedByClient: "the receiver answered with an error Reason Code",
+	hook.DropStoreFull:       "the disk of `data_dir` is full (`store_reserve`)",
 }
 
 // help texts of other people's collectors, in which a | would end a cell.

@@ -68,6 +68,9 @@ func checkText(check, s string) error {
 		}
 	case "topic_filter":
 		return checkTopicFilter(s)
+	case "sync":
+		_, _, err := ParseSync(s)
+		return err
 	case "cipher_suite":
 		return checkCipherSuite(s)
 	case "utf8":
@@ -76,6 +79,23 @@ func checkText(check, s string) error {
 		}
 	}
 	return nil
+}
+
+// ParseSync reads the value of sync: always, never, or interval with a time.
+func ParseSync(s string) (mode string, interval time.Duration, err error) {
+	switch rest, ok := strings.CutPrefix(s, "interval"); {
+	case s == "always" || s == "never":
+		return s, 0, nil
+	case ok && rest == "":
+		return "interval", 100 * time.Millisecond, nil
+	case ok && strings.HasPrefix(rest, "(") && strings.HasSuffix(rest, ")"):
+		interval, err = time.ParseDuration(rest[1 : len(rest)-1])
+		if err == nil && interval >= time.Millisecond && interval <= time.Minute {
+			return "interval", interval, nil
+		}
+		return "", 0, fmt.Errorf("%s: the interval must be a time from 1ms to 1m, as in interval(100ms)", quote(s))
+	}
+	return "", 0, fmt.Errorf("%s is not always, interval(100ms) or never", quote(s))
 }
 
 func checkAddress(s string) error {

@@ -46,9 +46,21 @@ type Config struct {
 	// After SIGTERM: how long clients and queues get before the program ends.
 	ShutdownTimeout Duration `key:"shutdown_timeout" default:"10s" min:"0s" max:"1h" live:"true"`
 
-	// Where sessions and retained messages are kept. memory: in this process,
-	// gone when it ends.
-	Store string `key:"store" default:"memory" enum:"memory"`
+	// Where sessions, their messages and retained messages are kept. disk: in
+	// data_dir, where they outlive the process. memory: in this process, gone
+	// when it ends.
+	Store string `key:"store" default:"disk" enum:"disk|memory"`
+
+	// When what is acknowledged is safe from a loss of power; a crash of the
+	// program alone loses nothing in any mode.
+	// always: before it is acknowledged. interval(100ms): at most so much later;
+	// any time from 1ms to 1m. never: when the system writes it, half a minute
+	// later or so.
+	Sync string `key:"sync" default:"always" unit:"always, interval(TIME) or never" check:"sync"`
+
+	// Free space on the disk of data_dir below which nothing new is accepted:
+	// MQTT 5 publishers are told Quota Exceeded, others wait.
+	StoreReserve Size `key:"store_reserve" default:"64MiB" min:"64KiB"`
 
 	// hidden names the keys whose value came, wholly or in part, out of a
 	// ${file:…} or ${env:…}, so that print and Diff do not show it.

@@ -165,7 +165,7 @@ func TestLoadDefaults(t *testing.T) {
 	// One of each type, as a program sees it.
 	if cfg.MQTT.MaxPacketSize != 16<<20 || cfg.MQTT.ConnectTimeout.Std() != 10*time.Second || cfg.Session.MaxExpiry != Never ||
 		cfg.Limits.PublishRate != 0 || !cfg.Limits.Memory.Auto || cfg.Session.RetryBackoff != 2 || cfg.MQTT.MaxQoS != 2 ||
-		!cfg.MQTT.RetainAvailable || cfg.Store != "memory" || len(cfg.Sys.Disable) != 0 {
+		!cfg.MQTT.RetainAvailable || cfg.Store != "disk" || len(cfg.Sys.Disable) != 0 {
 		t.Errorf("defaults: %+v", cfg)
 	}
 	if got := cfg.AdminSocket(); got != filepath.Join("patchbay-data", "admin.sock") {
@@ -195,6 +195,8 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 			v = map[string]string{"true": "false", "false": "true"}[k.def]
 		case k.kind == integer && k.max != "" && k.max != k.def:
 			v = k.max
+		case k.check == "sync":
+			v = "interval(1s)"
 		case k.path == "mqtt.max_qos":
 			v = "1"
 		case k.kind == integer && k.max != "":
@@ -228,7 +230,7 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 		if src := meta.Source(path); src.Env == "" {
 			t.Errorf("%s came from %s", path, src)
 		}
-		if path != "listeners" && path != "store" && !changed[path] {
+		if path != "listeners" && !changed[path] {
 			t.Errorf("%s=%s changed nothing", path, values[path])
 		}
 	}

@@ -65,7 +65,7 @@ func (p *program) announce(w io.Writer, people bool, server *admin.Server, meta 
 		for _, l := range lines {
 			fmt.Fprintf(w, "  %-5s %-24s %s\n", l.network, l.address, l.access)
 		}
-		fmt.Fprintf(w, "  %-5s %-24s %s\n", "store", p.started.Store, "sessions and retained messages end with this process")
+		fmt.Fprintf(w, "  %-5s %-24s %s\n", "store", p.storePlace(), p.storeMeaning())
 		if narrowed {
 			fmt.Fprintln(w, "To let others in without authentication: allow_anonymous: true at the listener.")
 		}
@@ -78,6 +78,21 @@ func (p *program) announce(w io.Writer, people bool, server *admin.Server, meta 
 	for _, warning := range meta.Warnings {
 		p.log.Warn(warning.String())
 	}
+}
+
+// storePlace and storeMeaning say where the state is and what that means.
+func (p *program) storePlace() string {
+	if p.started.Store == "disk" {
+		return p.started.DataDir
+	}
+	return p.started.Store
+}
+
+func (p *program) storeMeaning() string {
+	if p.started.Store == "disk" {
+		return "sessions and retained messages are kept; sync: " + p.started.Sync
+	}
+	return "sessions and retained messages end with this process"
 }
 
 // entrances lists the sockets as people think of them; narrowed reports whether

@@ -10,6 +10,7 @@ import (
 	"github.com/patchbay-mq/patchbay/core/retained"
 	"github.com/patchbay-mq/patchbay/core/router"
 	"github.com/patchbay-mq/patchbay/core/session"
+	"github.com/patchbay-mq/patchbay/core/store"
 )
 
 // live turns the keys that a reload applies into the broker's options.
@@ -56,14 +57,14 @@ func live(c *config.Config) broker.Live {
 	}
 }
 
-// newBroker makes the broker; it listens nowhere yet.
-func newBroker(c *config.Config, version string, log *slog.Logger) (*broker.Broker, error) {
+// newBroker makes the broker with what st has; it listens nowhere yet.
+func newBroker(c *config.Config, version string, log *slog.Logger, st store.Store) (*broker.Broker, error) {
 	strategy, err := router.ParseStrategy(c.Session.SharedStrategy)
 	if err != nil {
 		return nil, fmt.Errorf("session.shared_strategy: %w", err)
 	}
 	return broker.New(func(o *broker.Options) {
-		o.Logger, o.Version, o.SharedStrategy = log, "patchbay "+version, strategy
+		o.Logger, o.Version, o.SharedStrategy, o.Store = log, "patchbay "+version, strategy, st
 		o.OutBufferHigh, o.OutBufferLow = int(c.Limits.OutBufferHigh), int(c.Limits.OutBufferLow)
 		o.WriteTimeout = c.Limits.WriteTimeout.Std()
 		o.Live = live(c)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -82,8 +83,10 @@ func Run(ctx context.Context, src config.Sources, stderr io.Writer) error {
 	people := format(c, stderr) == "text"
 	p.log = newLogger(people, p.level, stderr)
 	tuneCollector(c)
-	if p.broker, err = newBroker(c, version.String(), p.log); err != nil {
-		return err
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	if p.broker, err = p.makeBroker(fail); err != nil {
+		return sourced(err, meta)
 	}
 	server, err := p.open(ctx, all)
 	if err != nil {
@@ -94,6 +97,30 @@ func Run(ctx context.Context, src config.Sources, stderr io.Writer) error {
 	}
 	p.announce(stderr, people, server, meta)
 	return p.serve(ctx, hangup, server)
+}
+
+// makeBroker opens the store and makes a broker of what it holds. fail is called
+// if the store cannot go on later: nothing more can be acknowledged then, and
+// only a new start can tell what is left.
+func (p *program) makeBroker(fail func(error)) (*broker.Broker, error) {
+	st, err := openStore(p.started, p.log, func(err error) { fail(storeError{err}) })
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	// Next to nothing of what is loaded is garbage: the collector need not look
+	// at a growing heap again and again.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	b, err := newBroker(p.started, version.String(), p.log, st)
+	if err != nil {
+		st.Close()
+		return nil, err
+	}
+	if g := b.Gauges(); g.Sessions > 0 || g.Retained > 0 {
+		p.log.Info("restored", "sessions", g.Sessions, "subscriptions", g.Subscriptions, "retained", g.Retained,
+			"took", time.Since(begin).Round(time.Millisecond).String())
+	}
+	return b, nil
 }
 
 // open opens all listeners, that for operators last: when it says that the broker
@@ -145,6 +172,9 @@ func (p *program) serve(ctx context.Context, hangup <-chan os.Signal, server *ad
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.log.Warn("shutdown_timeout is over: some connections were cut off")
 		err = nil
+	}
+	if failed := (storeError{}); errors.As(context.Cause(ctx), &failed) {
+		err = errors.Join(failed, err)
 	}
 	p.log.Info("stopped", "took", time.Since(begin).Round(time.Millisecond).String())
 	return err
