@@ -101,7 +101,6 @@ func New(options ...func(*Options)) (*Broker, error) {
 		Now: b.clock.Fresh, Logger: o.Logger,
 	})
 	b.upkeep.Fire = b.keepUp
-	b.clock.Arm(&b.upkeep, b.clock.Now()+1000)
 	b.memory.timer.Fire = func(now int64) {
 		b.memory.check(b)
 		b.backlog.check(b)
@@ -164,6 +163,7 @@ func (b *Broker) Listeners() []*transport.Listener {
 // new connections, DISCONNECT 0x8B to MQTT 5 clients, what is written is flushed,
 // the store is closed.
 func (b *Broker) Serve(ctx context.Context, grace time.Duration) error {
+	b.begin()
 	b.event(&hook.Event{Point: hook.BrokerStarted})
 	<-ctx.Done()
 	end, cancel := context.WithTimeout(context.Background(), grace)

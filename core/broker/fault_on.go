@@ -7,4 +7,4 @@ import "os"
 // ackBeforeCommit makes the broker acknowledge before the Store has what it
 // acknowledges. It exists in binaries built for the test that shows that the
 // crash harness would notice.
-var ackBeforeCommit = os.Getenv("PATCHBAY_FAULT") == "ack-before-commit"
+var ackBeforeCommit = os.Getenv("BROKER_FAULT") == "ack-before-commit"

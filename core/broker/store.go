@@ -68,10 +68,11 @@ func (b *Broker) restore(saved store.Saved, now int64) *session.Session {
 	return s
 }
 
-// begin arms the timers of restored sessions, once the host is installed: it has
-// a say in their Wills.
+// begin starts what is done by time, once the first listener opens: that of
+// restored sessions too, in whose Wills a host has a say that is installed by now.
 func (b *Broker) begin() {
 	b.beginning.Do(func() {
+		b.clock.Arm(&b.upkeep, b.clock.Now()+1000)
 		b.eachNamespace(func(n *namespace) {
 			n.eachSession(func(s *session.Session) {
 				if at := s.NextDue(); at != 0 {

@@ -461,3 +461,24 @@ func TestHelp(t *testing.T) {
 		t.Error("an unknown scenario is an error")
 	}
 }
+
+// With --persistent the subscribers have sessions, and none is left behind.
+func TestPersistentSubscribers(t *testing.T) {
+	for _, args := range []string{"pair --pairs 3", "fan-out --publishers 1 --subscribers 3 --topics 2"} {
+		b := startFake(t, &faults{})
+		r := runJSON(t, append(strings.Fields(args), "--persistent", "-q", "1", "--rate", "0", "--count", "60", "-d", "5s", "--warmup", "0s", "--url", b.url())...)
+		if m := r.Messages; m.Published != 60 || m.Lost != 0 || m.Duplicated != 0 {
+			t.Errorf("%s: %+v", args, *m)
+		}
+		b.mu.Lock()
+		if b.persisted != 3 {
+			t.Errorf("%s: %d persistent sessions, want 3", args, b.persisted)
+		}
+		for id, s := range b.sessions {
+			if s.persistent {
+				t.Errorf("%s: session %s is left behind", args, id)
+			}
+		}
+		b.mu.Unlock()
+	}
+}

@@ -36,9 +36,10 @@ type fakeBroker struct {
 	ws   bool
 	wait sync.WaitGroup
 
-	mu       sync.Mutex
-	sessions map[string]*fakeSession
-	filters  map[string][]*fakeSession
+	mu        sync.Mutex
+	sessions  map[string]*fakeSession
+	filters   map[string][]*fakeSession
+	persisted int // connections without Clean Start
 
 	connects, publishes, deliveries    atomic.Int64
 	dropped, doubled, swapped, refused atomic.Int64
@@ -166,6 +167,9 @@ func (b *fakeBroker) attach(nc net.Conn, c *packet.Connect) *fakeSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn, s.version, s.persistent = nc, c.Version, !c.CleanStart
+	if s.persistent {
+		b.persisted++
+	}
 	nc.Write(out)
 	for _, p := range s.queue {
 		s.write(p)

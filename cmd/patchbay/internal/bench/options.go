@@ -54,6 +54,7 @@ type options struct {
 	connections int
 	size        int
 	messages    int // offline: for each session
+	persistent  bool
 
 	rate     float64
 	duration time.Duration
@@ -122,6 +123,7 @@ func (o *options) messageFlags(cmd *cobra.Command) {
 
 // paceFlags are the flags of the scenarios that publish for a time.
 func (o *options) paceFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.persistent, "persistent", false, "subscribers have sessions that outlive their connections (default false)")
 	f.Float64Var(&o.rate, "rate", o.rate, "messages/s of all publishers together; 0 for as fast as the window allows")
 	f.IntVar(&o.window, "window", o.window, "with --rate 0: messages that a publisher may be ahead of the deliveries of its own ones")
 	o.durationFlag(f, "time that is measured, after the warm-up")

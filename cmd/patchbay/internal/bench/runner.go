@@ -19,9 +19,9 @@ import (
 // quiet is how long nothing may arrive before a drain gives up early.
 const quiet = 2 * time.Second
 
-// persistentExpiry is the Session Expiry Interval of sessions that the offline
-// scenario leaves and comes back to, in seconds: longer than any run, so that none
-// expires under way, and not for ever, in case the run is killed.
+// persistentExpiry is the Session Expiry Interval of persistent sessions, in seconds:
+// longer than any run, so that none expires under way, and not for ever, in case the
+// run is killed.
 const persistentExpiry = uint32(2 * maxRunTime / time.Second)
 
 // runner does one run: it holds the connections and what they count.

@@ -86,6 +86,7 @@ func runFan(ctx context.Context, r *runner) error {
 		shareOf:     func(int) share { return share{0, o.publishers, 0, o.topics} },
 		filtersOf:   func(int) []string { return topics },
 		fan:         o.subscribers,
+		persistent:  o.persistent,
 	})
 }
 
@@ -127,6 +128,7 @@ patchbay bench pair --rate 0                         # throughput`,
 				shareOf:     func(i int) share { return share{i, 1, 0, 1} },
 				filtersOf:   func(i int) []string { return topics[i : i+1] },
 				fan:         1,
+				persistent:  r.o.persistent,
 			})
 		},
 	}

@@ -155,6 +155,9 @@ func (r *runner) runTraffic(ctx context.Context, l layout) error {
 		return err
 	}
 	r.sampler.enter(phaseConnecting)
+	if l.persistent {
+		defer t.removeSessions(context.WithoutCancel(ctx))
+	}
 	if err := t.connectSubscribers(ctx, l); err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type subscription struct {
 
 	asked, granted moment // before SUBSCRIBE was sent, after SUBACK was read
 	ending, ended  moment // before UNSUBSCRIBE was sent, after UNSUBACK was read
+	void           bool   // its session is no more
 }
 
 // surely reports whether m has to be delivered by this subscription: SUBACK was
@@ -40,9 +41,12 @@ func (s *subscription) surely(m *message) bool {
 	return s.granted != 0 && s.granted < m.began && s.ending == 0 && topic.Match(s.filter, m.stream.topic)
 }
 
-// perhaps reports whether m may be delivered by this subscription.
+// perhaps reports whether m may be delivered by this subscription: it was not over
+// when m began, and m was not acknowledged before it was asked for. (A QoS 1
+// message may be on its way twice.)
 func (s *subscription) perhaps(m *message) bool {
-	return (s.ended == 0 || s.ended > m.began) && topic.Match(s.filter, m.stream.topic)
+	early := m.stream.qos == 2 && m.acked != 0 && m.acked < s.asked
+	return !s.void && !early && (s.ended == 0 || s.ended > m.began) && topic.Match(s.filter, m.stream.topic)
 }
 
 func (a *account) entitled(m *message) bool {
@@ -90,6 +94,31 @@ func (l *ledger) unsubscribed(who actor, s *subscription, code packet.ReasonCode
 	l.remarkLocked(who, "receives UNSUBACK for "+s.wire)
 }
 
+// renewing is told that a CONNECT for a new session is going to be sent: what was
+// due to the old one does not have to arrive any more.
+func (l *ledger) renewing(a *account) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range a.subs {
+		if s.ending == 0 {
+			s.ending = l.tick()
+		}
+	}
+	clear(a.due)
+}
+
+// renewed is told of the CONNACK: what was due to the old session must not arrive
+// any more.
+func (l *ledger) renewed(who actor, a *account) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range a.subs {
+		s.void = true
+	}
+	l.totals.Renewed++
+	l.remarkLocked(who, "has a new session")
+}
+
 // arrived is told of a message that is, by its Packet Identifier, no resend.
 func (l *ledger) arrived(who actor, a *account, v packet.Version, p *packet.Publish, m *message) {
 	l.mu.Lock()
@@ -117,7 +146,7 @@ func (l *ledger) arrived(who actor, a *account, v packet.Version, p *packet.Publ
 // checkRoute: m came by a subscription, and names it.
 func (l *ledger) checkRoute(who actor, a *account, v packet.Version, p *packet.Publish, m *message) {
 	if !slices.ContainsFunc(a.subs, func(s *subscription) bool { return s.perhaps(m) }) {
-		l.violate(who, m, "it arrived, and its publishing began after all subscriptions to it had ended with UNSUBACK")
+		l.violate(who, m, "it arrived and does not belong to a subscription: it began after UNSUBACK, or was acknowledged before SUBSCRIBE, or was due to an older session")
 		return
 	}
 	if v != packet.V5 {

@@ -3,6 +3,7 @@ package crash
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/patchbay-mq/patchbay/core/packet"
@@ -17,7 +18,8 @@ type role struct {
 	shared         bool     // a member of the shared subscription
 	slow, cuts     bool
 	leaves         bool
-	absent         int // misses one life of the broker in so many, 0 none
+	renews         bool // begins a new session now and then; not for a member
+	absent         int  // misses one life of the broker in so many, 0 none
 	receiveMaximum uint16
 }
 
@@ -39,6 +41,8 @@ var roles = []role{
 	{version: packet.V311, qos: 1, filters: []string{"live/3/#"}, toggles: []string{"live/+/one", "state/#"}},
 	{version: packet.V5, qos: 2, filters: []string{"live/4/#"}, shared: true, absent: 3},
 	{version: packet.V311, qos: 2, shared: true, cuts: true},
+	{version: packet.V5, qos: 2, filters: []string{"live/#", "state/+/two"}, slow: true, cuts: true, renews: true},
+	{version: packet.V5, qos: 2, filters: []string{"live/+/two"}, toggles: []string{"live/1/#"}, leaves: true, renews: true},
 }
 
 // publishers are those of a run, like roles its subscribers.
@@ -65,7 +69,7 @@ func newCast(l *ledger, seed uint64) *cast {
 	// Publishers come first: their number is in the topics.
 	for i, role := range publishers {
 		p := &publisher{
-			client:  client{l: l, who: l.enter(fmt.Sprintf("pub%d", i)), version: role.version, clean: role.clean, rng: rand.New(rand.NewPCG(seed, uint64(i)))},
+			client:  client{l: l, who: l.enter(fmt.Sprintf("pub%d", i), fmt.Sprintf("MQTT %v, clean %t", role.version, role.clean)), version: role.version, clean: role.clean, rng: rand.New(rand.NewPCG(seed, uint64(i)))},
 			givesUp: role.givesUp, leaves: role.leaves, lazyRelease: role.lazyRelease,
 		}
 		p.topics = topicsOf(p.who)
@@ -101,9 +105,9 @@ func topicsOf(who actor) []publisherTopic {
 
 func newSubscriber(l *ledger, name string, r role, group *account, rng *rand.Rand) *subscriber {
 	s := &subscriber{
-		client:  client{l: l, who: l.enter(name), version: r.version, receiveMaximum: r.receiveMaximum, rng: rng},
+		client:  client{l: l, who: l.enter(name, r.String()), version: r.version, receiveMaximum: r.receiveMaximum, rng: rng},
 		account: l.account(name, r.qos, true),
-		slow:    r.slow, cuts: r.cuts, leaves: r.leaves, absent: r.absent,
+		slow:    r.slow, cuts: r.cuts, leaves: r.leaves, renews: r.renews, absent: r.absent,
 		received: map[uint16]*incoming{}, released: map[uint16]int{},
 	}
 	for _, f := range r.filters {
@@ -129,11 +133,11 @@ func (s *subscriber) wish(a *account, filter, prefix string, toggles bool) {
 	s.wishes = append(s.wishes, w)
 }
 
-// String describes the subscriber in a report.
-func (s *subscriber) String() string {
-	var filters []string
-	for _, w := range s.wishes {
-		filters = append(filters, w.wire)
+// String describes a role in reports.
+func (r role) String() string {
+	filters := append(slices.Clone(r.filters), r.toggles...)
+	if r.shared {
+		filters = append(filters, "$share")
 	}
-	return fmt.Sprintf("%s (MQTT %v, QoS %d): %s", s.account.name, s.version, s.account.qos, strings.Join(filters, " "))
+	return fmt.Sprintf("MQTT %v, QoS %d, %s", r.version, r.qos, strings.Join(filters, " "))
 }

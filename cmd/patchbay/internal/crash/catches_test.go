@@ -6,7 +6,7 @@ import (
 )
 
 // faults are the brokers that a run has to see through: the value of
-// PATCHBAY_FAULT for a program that is built with the tag patchbay_faults, and
+// BROKER_FAULT for a program that is built with the tag patchbay_faults, and
 // within how many kills.
 var faults = []struct {
 	name  string
@@ -20,7 +20,7 @@ func TestCrashHarnessCatchesFaults(t *testing.T) {
 	for _, fault := range faults {
 		t.Run(fault.name, func(t *testing.T) {
 			seed := chooseSeed()
-			r := prepare(t, builds.binary(t, "patchbay_faults"), "store: disk\nsync: always", seed, "PATCHBAY_FAULT="+fault.name)
+			r := prepare(t, builds.binary(t, "patchbay_faults"), "store: disk\nsync: always", seed, "BROKER_FAULT="+fault.name)
 			caught(t, r, r.execute(fault.kills), seed)
 		})
 	}
@@ -39,7 +39,7 @@ func caught(t *testing.T, r *run, err error, seed uint64) {
 	if !errors.Is(err, errViolated) {
 		t.Fatalf("seed %d: not caught in %d kills: %v; %+v", seed, r.kills, err, r.ledger.summary())
 	}
-	t.Logf("seed %d: caught after %d kills, %d violations, the first:\n%s", seed, r.kills, len(r.ledger.broken()), r.ledger.report(1))
+	t.Logf("seed %d: caught after %d kills, %d violations, the first:\n%s", seed, r.kills, len(r.ledger.broken()), r.ledger.digest(20))
 }
 
 // TestCrashWithoutCrash: the same without a kill has nothing to report, whatever

@@ -2,6 +2,7 @@ package crash
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,9 @@ type client struct {
 	receiveMaximum uint16 // 0: that of the protocol
 	rng            *rand.Rand
 
+	// renewing: the next CONNECT is for a new session, whatever there was.
+	renewing bool
+
 	asked  bool // a CONNECT was sent: there may be a session
 	known  bool // a CONNACK was seen: there must be one
 	visits int  // connections so far
@@ -109,7 +113,7 @@ func (c *client) visit(st *stage, visit func(*stage) error) error {
 }
 
 func (c *client) request() *packet.Connect {
-	req := &packet.Connect{Version: c.version, CleanStart: c.clean, ClientID: c.l.name(c.who)}
+	req := &packet.Connect{Version: c.version, CleanStart: c.clean || c.renewing, ClientID: c.l.name(c.who)}
 	if c.version == packet.V5 {
 		if !c.clean {
 			req.Props.SetSessionExpiry(sessionExpiry)
@@ -124,16 +128,11 @@ func (c *client) request() *packet.Connect {
 // checkPresent holds Session Present against what the broker owes
 // [MQTT-3.2.2-2, -3]. first says that this was the client's first CONNECT.
 func (c *client) checkPresent(present, first bool) {
-	switch {
-	case present:
-		c.l.remark(c.who, "receives CONNACK, Session Present 1")
-	default:
-		c.l.remark(c.who, "receives CONNACK, Session Present 0")
-	}
-	if present && (c.clean || first) {
+	c.l.remark(c.who, fmt.Sprintf("receives CONNACK, session present: %t", present))
+	if present && (c.clean || c.renewing || first) {
 		c.l.fault(c.who, "CONNACK has Session Present 1, and there cannot be a session")
 	}
-	if !present && !c.clean && c.known {
+	if !present && !c.clean && !c.renewing && c.known {
 		c.l.fault(c.who, "the session is lost: CONNACK has Session Present 0")
 	}
 	c.known = true

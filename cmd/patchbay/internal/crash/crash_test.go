@@ -14,10 +14,10 @@ import (
 )
 
 var (
-	kills  = flag.Int("crash.kills", 6, "how often the broker is killed, all modes of -crash.sync together")
-	seed   = flag.Uint64("crash.seed", 0, "seed of what clients do and when the broker is killed; 0 for another one each time")
-	sync3  = flag.String("crash.sync", "always,interval,never", "values of the configuration key sync")
-	builds = builder{done: map[string]func() (string, error){}}
+	flagKills = flag.Int("crash.kills", 6, "how often the broker is killed, all modes of -crash.sync together")
+	flagSeed  = flag.Uint64("crash.seed", 0, "seed of what clients do and when the broker is killed; 0 for another one each time")
+	flagSync  = flag.String("crash.sync", "always,interval,never", "values of the configuration key sync")
+	builds    = builder{done: map[string]func() (string, error){}}
 )
 
 // builder makes the programs under test, each once.
@@ -74,8 +74,8 @@ func goBuild(path, tags string) error {
 
 // chooseSeed returns the seed of a run.
 func chooseSeed() uint64 {
-	if *seed != 0 {
-		return *seed
+	if *flagSeed != 0 {
+		return *flagSeed
 	}
 	return uint64(time.Now().UnixNano() % 1e6)
 }
@@ -109,10 +109,10 @@ func prepare(t testing.TB, binary, settings string, seed uint64, env ...string) 
 // TestCrash: nothing that was acknowledged is lost when the process dies, in any
 // mode of sync.
 func TestCrash(t *testing.T) {
-	modes := strings.Split(*sync3, ",")
+	modes := strings.Split(*flagSync, ",")
 	for i, mode := range modes {
-		share := *kills / len(modes)
-		if i < *kills%len(modes) {
+		share := *flagKills / len(modes)
+		if i < *flagKills%len(modes) {
 			share++
 		}
 		t.Run(mode, func(t *testing.T) {
@@ -136,7 +136,7 @@ func demand(t *testing.T, r *run, err error, again string) {
 		t.Errorf("after %d kills (%s), in %s: %v", r.kills, again, r.program.dir, err)
 	case c.Acknowledged == 0 || c.Delivered < c.Acknowledged || c.Retained == 0 || c.Subscribed == 0:
 		t.Errorf("the run has seen too little to show anything")
-	case r.kills >= 20 && (c.Republished == 0 || c.PubrelResent == 0 || c.Redelivered == 0 || c.PubrelRedelivered == 0 || c.Unsubscribed == 0):
+	case r.kills >= 20 && (c.Republished == 0 || c.PubrelResent == 0 || c.Redelivered == 0 || c.PubrelRedelivered == 0 || c.Unsubscribed == 0 || c.Renewed == 0):
 		t.Errorf("in %d kills, something that has to happen never did", r.kills)
 	}
 }

@@ -138,7 +138,7 @@ func (l *ledger) report(most int) string {
 		}
 		l.describe(&b, i+1, v)
 	}
-	fmt.Fprintf(&b, "the broker was killed")
+	b.WriteString("the broker was killed")
 	for i, d := range l.deaths {
 		if i >= len(l.deaths)-maxRemarks {
 			fmt.Fprintf(&b, ", in life %d at %s", i+1, stamp(d))
@@ -147,12 +147,28 @@ func (l *ledger) report(most int) string {
 	return b.String()
 }
 
-func (l *ledger) describe(b *strings.Builder, i int, v violation) {
+// digest is one line for each of the first violations.
+func (l *ledger) digest(most int) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var b strings.Builder
+	for _, v := range l.violations[:min(most, len(l.violations))] {
+		l.headline(&b, v)
+	}
+	return b.String()
+}
+
+func (l *ledger) headline(b *strings.Builder, v violation) {
 	about := ""
 	if v.m != nil {
 		about = fmt.Sprintf("message %s #%d: ", l.names[v.m.publisher], v.m.number)
 	}
-	fmt.Fprintf(b, "%d. life %d, %s, %s: %s%s\n", i, v.stage, stamp(v.at), l.names[v.who], about, v.text)
+	fmt.Fprintf(b, "life %d, %s, %s: %s%s\n", v.stage, stamp(v.at), l.names[v.who], about, v.text)
+}
+
+func (l *ledger) describe(b *strings.Builder, i int, v violation) {
+	fmt.Fprintf(b, "%d. ", i)
+	l.headline(b, v)
 	if m := v.m; m != nil {
 		acked := "not acknowledged"
 		if m.acked != 0 {
@@ -164,7 +180,7 @@ func (l *ledger) describe(b *strings.Builder, i int, v violation) {
 		}
 	}
 	remarks := l.remarks[v.who]
-	fmt.Fprintf(b, "   the client %s:\n", l.names[v.who])
+	fmt.Fprintf(b, "   the client %s (%s):\n", l.names[v.who], l.abouts[v.who])
 	for _, r := range remarks[max(0, len(remarks)-maxRemarks):] {
 		fmt.Fprintf(b, "     life %d, %s  %s\n", r.stage, stamp(r.at), r.text)
 	}

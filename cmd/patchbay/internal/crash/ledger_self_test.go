@@ -19,7 +19,7 @@ type world struct {
 
 func newWorld() *world {
 	l := newLedger()
-	w := &world{l: l, pub: l.enter("pub"), sub: l.enter("sub"), account: l.account("sub", 2, true)}
+	w := &world{l: l, pub: l.enter("pub", "a publisher"), sub: l.enter("sub", "a subscriber"), account: l.account("sub", 2, true)}
 	w.one = &stream{publisher: w.pub, topic: "t/1", qos: 1}
 	w.two = &stream{publisher: w.pub, topic: "t/2", qos: 2}
 	w.subs = w.subscribe()
@@ -143,7 +143,7 @@ func TestCrashLedger(t *testing.T) {
 		{"the subscription is gone", func(w *world) {
 			w.unsubscribe()
 			w.arrive(w.acknowledged(w.two))
-		}, "all subscriptions to it had ended"},
+		}, "does not belong to a subscription"},
 		{"on its way when the subscription ended", func(w *world) {
 			m := w.acknowledged(w.two)
 			w.unsubscribe()
@@ -167,6 +167,29 @@ func TestCrashLedger(t *testing.T) {
 			w.subscribe()
 			w.l.missed(w.sub, w.account)
 		}, "it is lost"},
+		{"acknowledged before SUBSCRIBE", func(w *world) {
+			w.unsubscribe()
+			m := w.acknowledged(w.two)
+			w.subs = w.subscribe()
+			w.arrive(m)
+		}, "does not belong to a subscription"},
+		{"due to a session that has ended", func(w *world) {
+			w.acknowledged(w.two)
+			w.l.renewing(w.account)
+			w.l.missed(w.sub, w.account)
+			w.acknowledged(w.two)
+			w.l.renewed(w.sub, w.account)
+			w.subscribe()
+			w.l.missed(w.sub, w.account)
+			w.arrive(w.acknowledged(w.two))
+		}, ""},
+		{"due to a session that has ended, and there", func(w *world) {
+			m := w.acknowledged(w.two)
+			w.l.renewing(w.account)
+			w.l.renewed(w.sub, w.account)
+			w.subscribe()
+			w.arrive(m)
+		}, "does not belong to a subscription"},
 		{"the subscription was forgotten", func(w *world) {
 			w.l.unsubscribing(w.subs)
 			w.l.unsubscribed(w.sub, w.subs, packet.NoSubscriptionExisted, true)

@@ -52,6 +52,7 @@ type ledger struct {
 	deaths []time.Duration
 
 	names     []string // by actor
+	abouts    []string
 	remarks   [][]remark
 	published [][]*message // by actor and number-1
 	retained  map[string][]*message
@@ -68,18 +69,18 @@ type totals struct {
 	Delivered, Repeated                      int
 	Republished, PubrelResent                int
 	Redelivered, PubrelRedelivered, Retained int
-	Subscribed, Unsubscribed                 int
+	Subscribed, Unsubscribed, Renewed        int
 }
 
 func newLedger() *ledger {
 	return &ledger{start: time.Now(), retained: map[string][]*message{}, failed: make(chan struct{})}
 }
 
-// enter adds a client, whose name is its Client Identifier.
-func (l *ledger) enter(name string) actor {
+// enter adds a client, whose name is its Client Identifier; about is for reports.
+func (l *ledger) enter(name, about string) actor {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.names = append(l.names, name)
+	l.names, l.abouts = append(l.names, name), append(l.abouts, about)
 	l.remarks = append(l.remarks, nil)
 	l.published = append(l.published, nil)
 	return actor(len(l.names) - 1)
@@ -166,7 +167,7 @@ func (l *ledger) acknowledged(m *message, code packet.ReasonCode) {
 }
 
 // abandoned is told that a publisher gives up a message that was not acknowledged.
-func (l *ledger) abandoned(*message) {
+func (l *ledger) abandoned() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.totals.Abandoned++

@@ -22,6 +22,7 @@ type program struct {
 	log    *os.File
 
 	cmd   *exec.Cmd
+	ready chan string // the address, once the broker listens
 	addr  string
 	ended chan struct{} // closed after the process has
 }
@@ -55,6 +56,22 @@ func newProgram(binary, dir, settings string, env ...string) (*program, error) {
 
 // start begins a life and waits until the broker listens.
 func (p *program) start() error {
+	if err := p.launch(); err != nil {
+		return err
+	}
+	select {
+	case p.addr = <-p.ready:
+		return nil
+	case <-p.ended:
+		return fmt.Errorf("the broker did not start (%v):\n%s", p.cmd.ProcessState, p.tail())
+	case <-time.After(patience):
+		p.kill()
+		return fmt.Errorf("the broker does not say that it has started:\n%s", p.tail())
+	}
+}
+
+// launch begins a life.
+func (p *program) launch() error {
 	p.cmd = exec.Command(p.binary, "serve", "--config", "broker.yaml")
 	p.cmd.Dir, p.cmd.SysProcAttr = p.dir, ownGroup()
 	// A program with the race detector would wait for a second before it ends.
@@ -67,22 +84,13 @@ func (p *program) start() error {
 	if err != nil {
 		return err
 	}
-	p.ended = make(chan struct{})
-	ready := make(chan string, 1)
-	go func(cmd *exec.Cmd, ended chan struct{}) {
+	p.ready, p.ended = make(chan string, 1), make(chan struct{})
+	go func(cmd *exec.Cmd, ready chan<- string, ended chan struct{}) {
 		p.follow(stderr, ready)
 		_ = cmd.Wait() // its outcome is in ProcessState
 		close(ended)
-	}(p.cmd, p.ended)
-	select {
-	case p.addr = <-ready:
-		return nil
-	case <-p.ended:
-		return fmt.Errorf("the broker did not start (%v):\n%s", p.cmd.ProcessState, p.tail())
-	case <-time.After(patience):
-		p.kill()
-		return fmt.Errorf("the broker does not say that it has started:\n%s", p.tail())
-	}
+	}(p.cmd, p.ready, p.ended)
+	return nil
 }
 
 // cleanEnvironment has nothing that could configure the broker.

@@ -147,7 +147,7 @@ func (p *publisher) startAnew() {
 	p.outgoing = slices.DeleteFunc(p.outgoing, func(o *outgoing) bool {
 		gone := p.givesUp || o.m.stream.qos == 2
 		if gone && o.m.acked == 0 {
-			p.l.abandoned(o.m)
+			p.l.abandoned()
 		}
 		return gone
 	})

@@ -31,7 +31,7 @@ type run struct {
 func newRun(p *program, seed uint64) *run {
 	l := newLedger()
 	r := &run{program: p, ledger: l, cast: newCast(l, seed), rng: rand.New(rand.NewPCG(seed, 1<<32))}
-	r.checker = l.enter("checker")
+	r.checker = l.enter("checker", "MQTT 5.0, looks at retained messages")
 	return r
 }
 
@@ -42,10 +42,15 @@ var errViolated = errors.New("violated")
 // errViolated after the first violation, and other errors when the run could not
 // go on.
 func (r *run) execute(kills int) error {
-	for range kills {
-		if err := r.life(); err != nil {
+	for r.kills < kills {
+		life := r.life
+		if r.kills > 0 && r.rng.IntN(6) == 0 {
+			life = r.stillborn
+		}
+		if err := life(); err != nil {
 			return err
 		}
+		r.kills++
 	}
 	if err := r.lastLife(0); err != nil {
 		return err
@@ -83,6 +88,17 @@ func (r *run) life() error {
 	}
 	r.letBe(minLife + time.Duration(r.rng.Int64N(int64(maxLife-minLife))))
 	return r.kill(st)
+}
+
+// stillborn kills the broker while it starts, which must not matter either.
+func (r *run) stillborn() error {
+	r.ledger.advance()
+	if err := r.program.launch(); err != nil {
+		return err
+	}
+	r.here = r.here[:0]
+	r.letBe(time.Duration(r.rng.Int64N(int64(stillbornLife))))
+	return r.kill(newStage(""))
 }
 
 // letBe lets clients and broker do as they like for a time.
@@ -134,9 +150,6 @@ func (r *run) begin() (*stage, error) {
 	}
 	st := newStage(r.program.addr)
 	r.checkRetained(st)
-	if len(r.ledger.broken()) > 0 {
-		return nil, r.kill(st)
-	}
 	return st, nil
 }
 
@@ -165,7 +178,6 @@ func (r *run) kill(st *stage) error {
 	r.program.kill()
 	close(st.gone)
 	r.wg.Wait()
-	r.kills++
 	switch {
 	case !alive:
 		return fmt.Errorf("the broker has ended by itself: %v\n%s", r.program.cmd.ProcessState, r.program.tail())
@@ -222,11 +234,14 @@ func (r *run) accounts() (list []*account) {
 // patience, what is missing is lost.
 func (r *run) await(st *stage, done func() bool) error {
 	progress, since := r.ledger.progress(), time.Now()
+	failed, enough := r.ledger.failed, (<-chan time.Time)(nil)
 	for !done() {
 		select {
 		case <-r.program.ended:
 			return r.kill(st)
-		case <-r.ledger.failed:
+		case <-failed:
+			failed, enough = nil, time.After(aftermath)
+		case <-enough:
 			return r.kill(st)
 		case <-time.After(2 * time.Millisecond):
 		}
@@ -236,6 +251,9 @@ func (r *run) await(st *stage, done func() bool) error {
 		if time.Since(since) > stalled {
 			return r.stuck(st)
 		}
+	}
+	if len(r.ledger.broken()) > 0 {
+		return r.kill(st)
 	}
 	return nil
 }
@@ -280,9 +298,15 @@ func (r *run) checkRetained(st *stage) {
 	}
 }
 
+// stillbornLife is how long a broker has at most that is killed while it starts.
+const stillbornLife = 60 * time.Millisecond
+
+// aftermath is how long a life goes on after a violation, for more of them.
+const aftermath = time.Second
+
 // retainedGrace is how long retained messages may come after the broker has
 // answered a PINGREQ that was sent behind the SUBSCRIBE.
-const retainedGrace = 2 * time.Second
+const retainedGrace = time.Second
 
 // retained collects the retained messages below prefix: those that come before the
 // answer to a PINGREQ, and for some time those that have to be there.

@@ -29,6 +29,7 @@ type subscriber struct {
 	slow    bool // answers late
 	cuts    bool // stops answering, and cuts its connection
 	leaves  bool // disconnects and comes back in the wild
+	renews  bool // and begins a new session then, now and then
 	absent  int  // misses one life of the broker in so many; 0 none
 
 	mood     mood
@@ -67,6 +68,9 @@ func (s *subscriber) attend(st *stage) {
 func (s *subscriber) serve(st *stage) error {
 	s.choose(false)
 	s.answers, s.open = nil, map[uint16]bool{}
+	if s.renewing {
+		s.renewed()
+	}
 	s.ask()
 	var changeAt time.Time
 	for wild := false; ; {
@@ -165,7 +169,23 @@ func (s *subscriber) leave(st *stage) {
 		s.l.remark(s.who, fmt.Sprintf("cuts the connection with %d packets unanswered", len(s.answers)))
 		s.c.cut()
 	}
+	if s.renews && s.oneIn(3) {
+		// From now on until CONNACK nobody knows whether the session is there.
+		s.renewing = true
+		s.l.renewing(s.account)
+	}
 	st.pause(s.mood.off)
+}
+
+// renewed is what follows the CONNACK of a new session.
+func (s *subscriber) renewed() {
+	s.renewing = false
+	s.l.renewed(s.who, s.account)
+	clear(s.received)
+	clear(s.released)
+	for _, w := range s.wishes {
+		w.sub, w.asks = nil, 0
+	}
 }
 
 // handle takes one packet from the broker.

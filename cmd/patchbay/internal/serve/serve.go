@@ -18,6 +18,7 @@ import (
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/config"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/version"
 	"github.com/patchbay-mq/patchbay/core/broker"
+	"github.com/patchbay-mq/patchbay/core/store/disk"
 )
 
 // Command is `patchbay serve`.
@@ -56,6 +57,7 @@ type program struct {
 	level   *slog.LevelVar
 	log     *slog.Logger
 	broker  *broker.Broker
+	durable *disk.Store // nil with store: memory
 	sockets []socket
 	started *config.Config // what needs a restart is as in here
 
@@ -107,6 +109,7 @@ func (p *program) makeBroker(fail func(error)) (*broker.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.durable, _ = st.(*disk.Store)
 	begin := time.Now()
 	// Next to nothing of what is loaded is garbage: the collector need not look
 	// at a growing heap again and again.
@@ -133,6 +136,7 @@ func (p *program) open(ctx context.Context, all []place) (*admin.Server, error) 
 	c := p.started
 	return admin.Start(ctx, admin.Options{
 		Broker: p.broker, Config: c.Admin, DataDir: c.DataDir, Version: version.String(), Reload: p.reload, Logger: p.log,
+		Store: p.durable, StoreDir: StoreDir(c),
 	})
 }
 
@@ -163,6 +167,7 @@ func (p *program) serve(ctx context.Context, hangup <-chan os.Signal, server *ad
 	p.log.Info("shutting down", "shutdown_timeout", grace.String())
 	until, cancel := context.WithDeadline(context.Background(), begin.Add(grace))
 	defer cancel()
+	server.EndViews() // of the store, which is closed with the broker
 	err := p.broker.Close(until)
 	end()
 	<-served
