@@ -87,6 +87,7 @@ type conn struct {
 	retry  *clock.Timer
 
 	signals atomic.Uint32
+	gone    ending
 	ended   atomic.Bool // no packet is handled any more
 	// attached publishes sess, and what CONNECT settled, to other goroutines.
 	attached atomic.Bool

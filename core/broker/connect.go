@@ -147,6 +147,10 @@ type attachment struct {
 // attach claims the client's session. What the connection makes of it is stored
 // before CONNACK says so.
 func (c *conn) attach(p *transport.Pass, a *attachment) error {
+	if old := c.ns.connection(c.client.ID); old != nil {
+		c.takeOver(p, a, old)
+		return nil
+	}
 	s, present, ended, err := c.b.claim(c.ns, c.client.ID, a.pkt.CleanStart)
 	if err != nil {
 		return err
@@ -182,13 +186,33 @@ func (c *conn) attach(p *transport.Pass, a *attachment) error {
 	return nil
 }
 
+// takeOver ends the connection that the client has [MQTT-3.1.4-3], and goes on when
+// that one is through with what it was doing: nothing that the client sent before
+// may take effect after what it sends from now on [MQTT-4.6.0-5].
+func (c *conn) takeOver(p *transport.Pass, a *attachment, old *conn) {
+	c.state = deciding
+	c.b.replaced(old)
+	c.await(p, old.gone.tell, func(p *transport.Pass) {
+		if err := c.attach(p, a); err != nil {
+			c.fail(err)
+		}
+	})
+}
+
+// replaced tells a connection, and others, that another one has its session.
+func (b *Broker) replaced(old *conn) {
+	b.stats.TakenOver.Add(1)
+	b.event(&hook.Event{Point: hook.SessionTakenOver, Client: old.client})
+	old.disconnect(packet.SessionTakenOver, "")
+}
+
 // join makes this the connection of the session that was claimed; CONNACK
 // goes first.
 func (c *conn) join(p *transport.Pass, a *attachment) error {
 	s := a.session
 	c.attaching = nil
 	c.sess = s
-	before := s.Client.Swap(c.client)
+	s.Client.Store(c.client)
 	old, will, ok := s.Attach(c, a.params)
 	if !ok {
 		// It expired, or was replaced, at this very moment; there will be a new one.
@@ -201,9 +225,7 @@ func (c *conn) join(p *transport.Pass, a *attachment) error {
 	c.b.clock.Disarm(&s.Timer)
 	c.b.stats.PacketsSent[packet.TypeConnack].Add(1)
 	if oc, ok := old.(*conn); ok {
-		c.b.stats.TakenOver.Add(1)
-		c.b.event(&hook.Event{Point: hook.SessionTakenOver, Client: before})
-		oc.disconnect(packet.SessionTakenOver, "")
+		c.b.replaced(oc) // it has come in between
 	}
 	if will != nil {
 		c.b.publishWill(p, c.ns, will, c.client)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
@@ -115,8 +116,37 @@ func isProtocolError(code packet.ReasonCode) bool {
 	return false
 }
 
+// ending tells others when a connection has ended.
+type ending struct {
+	mu    sync.Mutex
+	over  bool
+	tells []func()
+}
+
+// tell calls done, from another goroutine, when the connection has ended, or
+// returns true if it has.
+func (e *ending) tell(done func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.over {
+		e.tells = append(e.tells, done)
+	}
+	return e.over
+}
+
+func (e *ending) end() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
+	for _, done := range e.tells {
+		done()
+	}
+	e.tells = nil
+}
+
 // Closed is called once, when the connection is gone.
 func (c *conn) Closed(p *transport.Pass, err error) {
+	defer c.gone.end()
 	c.b.clock.Fresh() // session expiry and Will Delay count from here
 	c.ended.Store(true)
 	c.b.clock.Disarm(&c.timer)

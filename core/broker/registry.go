@@ -124,6 +124,16 @@ func (n *namespace) lookup(clientID string) *session.Session {
 	return sh.sessions[clientID]
 }
 
+// connection returns the open connection of a client, nil if there is none.
+func (n *namespace) connection(clientID string) *conn {
+	if s := n.lookup(clientID); s != nil {
+		if c, ok := s.Link().(*conn); ok {
+			return c
+		}
+	}
+	return nil
+}
+
 // eachSession calls fn for a snapshot of the sessions, without holding a lock.
 func (n *namespace) eachSession(fn func(*session.Session)) {
 	var batch []*session.Session

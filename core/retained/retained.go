@@ -165,6 +165,10 @@ func (r *Messages) Clear(topic string, receipt *store.Receipt) bool {
 func (r *Messages) clear(topic string, receipt *store.Receipt) bool {
 	n := r.index[topic]
 	if n == nil {
+		if receipt != nil && stored(topic) {
+			// It may have been cleared a moment ago, and the Store has not got that yet.
+			r.store.Unretain(r.namespace, topic, receipt)
+		}
 		return false
 	}
 	if stored(topic) {

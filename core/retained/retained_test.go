@@ -168,3 +168,30 @@ func BenchmarkMatchWildcard(b *testing.B) {
 		}
 	}
 }
+
+// unretained counts what a Store is asked to remove.
+type unretained struct {
+	store.Memory
+	receipts []*store.Receipt
+}
+
+func (u *unretained) Unretain(_, _ string, r *store.Receipt) {
+	if r != nil {
+		u.receipts = append(u.receipts, r)
+	}
+}
+
+// Who clears a topic that was cleared a moment ago has to wait as the first one
+// does: the Store may not have forgotten it yet.
+func TestClearTwiceWaitsTwice(t *testing.T) {
+	st := new(unretained)
+	r := New("", st, Limits{})
+	r.Set((&packet.Message{Topic: []byte("a"), Payload: []byte("x"), Retain: true}).Keep(1), nil)
+	first, second := store.NewReceipt(), store.NewReceipt()
+	if !r.Clear("a", first) || r.Clear("a", second) {
+		t.Error("there was one message")
+	}
+	if !slices.Equal(st.receipts, []*store.Receipt{first, second}) {
+		t.Errorf("the Store has the receipts %v", st.receipts)
+	}
+}

@@ -210,9 +210,14 @@ func (s *Session) record(f *Frames, entry *store.Entry, e *unacked, stored bool)
 	return false
 }
 
-// hold keeps a QoS 2 message's next packet back until t is safe.
+// hold keeps a QoS 2 message's next packet back until t is safe, and until all
+// have gone that were held before it: these may be safe by now and not sent yet,
+// and it must not overtake them [MQTT-4.6.0-5].
 func (s *Session) hold(e *unacked, t store.Ticket) bool {
-	if e.qos < 2 || s.queue.Safe(t) {
+	if e.qos < 2 {
+		return false
+	}
+	if safe := s.queue.Safe(t); safe && len(s.held) == 0 {
 		return false
 	}
 	e.flags |= flagHeld

@@ -259,6 +259,10 @@ func (s *Store) finish(b *batch, err error) {
 		}
 	}
 	for i := range b.loose {
+		if err != nil {
+			// The committer may be reading it still.
+			b.loose[i].message = nil
+		}
 		b.loose[i].finish(err)
 	}
 	for _, done := range b.syncs {
@@ -268,7 +272,7 @@ func (s *Store) finish(b *batch, err error) {
 		clear(b.items)
 		clear(b.parts)
 		clear(b.loose)
-		if cap(b.items) < 1<<14 {
+		if cap(b.items) < 1<<16 {
 			*b = batch{items: b.items[:0], parts: b.parts[:0], loose: b.loose[:0]}
 			s.batches.Put(b)
 		}

@@ -30,7 +30,7 @@ func (s *Store) compactLoop() {
 		case <-time.After(s.o.tune.compactPause):
 		}
 		freed := s.freed.Load()
-		if freed < s.o.tune.compactBytes || freed < int64(s.db.Metrics().DiskSpaceUsage())/4 {
+		if freed < s.o.tune.compactBytes || freed < int64(s.db.Metrics().Table.Local.LiveSize)/4 {
 			continue
 		}
 		if err := s.compact(ctx); err != nil {
@@ -70,13 +70,22 @@ func (s *Store) freeShared() error {
 	return s.remove(p, w)
 }
 
-// compact rewrites the keyspaces that messages come and go in.
+// compact rewrites the keyspaces that messages come and go in, and makes the old
+// logs that Pebble keeps new and empty ones: each flush takes the oldest of them
+// for the next log.
 func (s *Store) compact(ctx context.Context) error {
 	failed := s.freeShared()
 	for _, space := range []byte{format.Contents, format.Index, format.Shared} {
 		lower, upper := format.Span(space)
 		if err := s.db.Compact(ctx, lower, upper, false); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("store: compact: %w", err))
+		}
+	}
+	s.guard.shrink.Store(true)
+	defer s.guard.shrink.Store(false)
+	for range s.db.Metrics().WAL.ObsoleteFiles {
+		if ctx.Err() == nil && failed == nil {
+			failed = s.db.Flush()
 		}
 	}
 	return failed

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/big"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -15,6 +16,7 @@ type cursor struct {
 	from         pebble.Reader
 	lower, upper []byte
 	damage       *damage
+	stop         *atomic.Bool // of a View that was interrupted; else nil
 	it           *pebble.Iterator
 	value        []byte
 	last         []byte // the last key that was read, or sought
@@ -56,6 +58,10 @@ func (c *cursor) seek(key []byte) bool {
 
 // settle reads the value of the record that the iterator stands at.
 func (c *cursor) settle(valid bool) bool {
+	if c.stop != nil && c.stop.Load() {
+		c.err = errInterrupted
+		return false
+	}
 	if valid {
 		if c.value, c.err = c.it.ValueAndErr(); c.err == nil {
 			c.last = append(c.last[:0], c.it.Key()...)
@@ -85,10 +91,11 @@ func (c *cursor) close() error {
 // skip finds the first key behind the damage that can be read. Blocks do not say
 // which keys they end with when they cannot be read, so that it tries: further
 // and further until one can be, and then halving between that and the last one
-// that could not.
+// that could not. To read a damaged block takes milliseconds, since Pebble looks
+// for the bit that might have flipped; to halve among good ones costs little.
 func (c *cursor) skip(why error) bool {
 	// Keys are taken as fractions: numbers of so many bytes.
-	size := len(c.last) + 8
+	size := max(len(c.last), len(c.lower))
 	number := func(key []byte) *big.Int {
 		b := make([]byte, size)
 		copy(b, key)
@@ -96,7 +103,7 @@ func (c *cursor) skip(why error) bool {
 	}
 	bad, end, one := number(c.last), number(c.upper), big.NewInt(1)
 	var good *big.Int
-	for step := big.NewInt(1); ; step.Lsh(step, 1) {
+	for step := big.NewInt(1); ; step.Lsh(step, 8) {
 		try := new(big.Int).Add(bad, step)
 		if try.Cmp(end) >= 0 {
 			break

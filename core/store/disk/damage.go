@@ -18,6 +18,7 @@ type damage struct {
 	// store is where records are moved to the quarantine; nil: they stay.
 	store  *Store
 	logger *slog.Logger
+	report func(Problem) // of Check; may be nil
 	count  atomic.Int64
 	// blocks is the number of spans of keys that were skipped.
 	blocks atomic.Int64
@@ -55,6 +56,9 @@ func (d *damage) record(key, value []byte, why error) {
 		return
 	}
 	d.count.Add(1)
+	if d.report != nil {
+		d.report(Problem{Record: describe(key), What: why.Error()})
+	}
 	d.warn("a record cannot be read; it is kept in the quarantine, and the rest is served", "record", describe(key), "error", why)
 	s := d.store
 	if s == nil || s.stopped.Load() {
@@ -82,6 +86,9 @@ func (d *damage) span(from, to []byte, why error) {
 	}
 	d.count.Add(1)
 	d.blocks.Add(1)
+	if d.report != nil {
+		d.report(Problem{Record: describe(from), What: "from here to " + describe(to) + " a block cannot be read: " + why.Error()})
+	}
 	d.warn("a block of a table cannot be read; its records are skipped, and the rest is served",
 		"from", describe(from), "to", describe(to), "error", why)
 }

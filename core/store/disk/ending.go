@@ -54,6 +54,9 @@ func (c *session) End(orphan func(store.Entry)) {
 	}
 	c.gap = gap{}
 	c.cool()
+	if c.w != nil && c.w.pending() {
+		c.enlist(urgently)
+	}
 	c.mu.Unlock()
 	s.sessionsMu.Lock()
 	delete(s.sessions, c.key)
@@ -74,10 +77,22 @@ func (c *session) End(orphan func(store.Entry)) {
 	}})
 }
 
-// drain takes everything out of memory.
+// drain takes everything out of memory. Removals and what is in flight still have
+// to be written, with the end or before it, or the walk would take a message that
+// was acknowledged for one that waits.
 func (c *session) drain(e *ending) {
 	w := c.w
-	for _, l := range []*slotList{&w.added, &w.changed} {
+	lists := []*slotList{&w.added}
+	if !e.stored {
+		lists = append(lists, &w.changed)
+		for _, o := range w.ops {
+			if o.receipt != nil {
+				e.receipts = append(e.receipts, o.receipt)
+			}
+		}
+		w.ops = w.ops[:0]
+	}
+	for _, l := range lists {
 		for s := l.first; s != nil; s = l.first {
 			l.remove(s)
 			s.pending = clean
@@ -85,18 +100,13 @@ func (c *session) drain(e *ending) {
 				e.receipts = append(e.receipts, s.receipt)
 				s.receipt = nil
 			}
-			if s.place == waiting && !s.content && isOrphan(&s.entry) {
+			if s.place == waiting && isOrphan(&s.entry) {
 				e.entries = append(e.entries, s.entry)
 				s.entry.Message = nil
 			}
 			if s.place == nowhere {
 				s.free()
 			}
-		}
-	}
-	for _, o := range w.ops {
-		if o.receipt != nil {
-			e.receipts = append(e.receipts, o.receipt)
 		}
 	}
 	drop := func(s *slot) {
@@ -118,8 +128,8 @@ func (c *session) drain(e *ending) {
 	for i := range w.inflight {
 		(*inflight)(&w.inflight[i]).unref()
 	}
-	w.inflight, w.record, w.ops = nil, nil, w.ops[:0]
-	w.headBytes, w.bytes, w.wantReady, w.wantPage = 0, 0, false, false
+	w.inflight, w.record = nil, nil
+	w.headBytes, w.bytes, w.wantReady, w.again = 0, 0, false, false
 }
 
 // enders walk over ended sessions, one after the other.
@@ -211,6 +221,10 @@ type contentRef struct {
 
 // walk removes everything of an ended session.
 func (s *Store) walk(e *ending, w *writer) error {
+	// The sweep may have been about to remove something of this session: what is
+	// removed twice counts twice where it refers to a shared message.
+	s.removing.Lock()
+	defer s.removing.Unlock()
 	if len(e.entries) > 0 {
 		if err := s.handOut(e, e.entries, &page{}, w); err != nil {
 			return err

@@ -80,7 +80,7 @@ type client struct {
 }
 
 func newClient(c *session) *client {
-	return &client{session: c, ready: make(chan struct{}, 1), expired: make(chan store.Entry, 100_000)}
+	return &client{session: c, ready: make(chan struct{}, 1), expired: make(chan store.Entry, 50_000)}
 }
 
 func (c *client) Ready() {
@@ -125,19 +125,6 @@ func (c *client) wait(t testing.TB, what string, f func() bool) {
 			t.Fatalf("%s: gave up waiting", what)
 		}
 	}
-}
-
-// pop waits for the next message and settles it.
-func (c *client) pop(t testing.TB) store.Entry {
-	t.Helper()
-	var e store.Entry
-	c.wait(t, "pop", func() (ok bool) {
-		if e, ok = c.Pop(); ok && e.QoS > 0 {
-			c.Settle(e.Pos, 0)
-		}
-		return ok
-	})
-	return e
 }
 
 // drain takes all that waits and returns the payloads.

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -18,7 +19,17 @@ import (
 func (s *Store) Load(l store.Loader) error {
 	s.loader = l
 	s.snapshot = s.db.NewSnapshot()
-	chunks, err := s.split()
+	if err := s.load(); err != nil {
+		return errors.Join(fmt.Errorf("data_dir %s: load: %w", s.o.Dir, err), s.snapshot.Close())
+	}
+	s.running.Add(2)
+	go s.sweepLoop()
+	go s.compactLoop()
+	return nil
+}
+
+func (s *Store) load() error {
+	chunks, err := split(s.snapshot)
 	if err != nil {
 		return err
 	}
@@ -50,13 +61,7 @@ func (s *Store) Load(l store.Loader) error {
 	fail(s.loadRetained())
 	wg.Wait()
 	fail(s.loadEnded())
-	if first != nil {
-		return fmt.Errorf("data_dir %s: load: %w", s.o.Dir, first)
-	}
-	s.running.Add(2)
-	go s.sweepLoop()
-	go s.compactLoop()
-	return nil
+	return first
 }
 
 // chunk is a range of sessions, both ends included.
@@ -68,9 +73,9 @@ const chunksPerCore = 16
 // split cuts the stored sessions into chunks of about the same size. Keys of one
 // boot are dense, and there are gaps between boots: it halves the widest chunk,
 // and narrows both halves to sessions that exist, as long as that is worth it.
-func (s *Store) split() ([]chunk, error) {
+func split(from pebble.Reader) ([]chunk, error) {
 	lower, upper := format.Span(format.Sessions)
-	it, err := s.snapshot.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	it, err := from.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return nil, fmt.Errorf("store: read: %w", err)
 	}
@@ -110,7 +115,6 @@ func (s *Store) split() ([]chunk, error) {
 	}
 	// Damage that was met here is met again by the cursors.
 	_ = it.Close()
-	// What lies between chunks is empty, unless it could not be read.
 	return chunks, nil
 }
 

@@ -3,9 +3,11 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/patchbay-mq/patchbay/core/store/disk/internal/format"
 	"github.com/patchbay-mq/patchbay/core/store/disk/internal/volume"
@@ -24,15 +26,20 @@ const (
 // Pebble asks for is put off, and after a power loss such a folder has to open.
 const pebbleFormat = pebble.FormatFlushableIngestExcises
 
+// memTable is the size of a memtable, and about that of a log. What is settled
+// before its memtable is full never comes to a table.
+const memTable = 16 << 20
+
 // Open opens a data folder, or makes one. Load comes next.
 func Open(o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{
 		o: o, logger: o.Logger, failedCh: make(chan struct{}), closing: make(chan struct{}),
 		wake: make(chan struct{}, 1), applied: make(chan *batch),
-		sessions: make(map[uint64]*session), endedKeys: make(map[uint64]bool), broken: make(map[uint64]bool),
+		sessions: make(map[uint64]*session), endedKeys: make(map[uint64]bool), broken: make(map[uint64]bool), views: make(map[*View]bool),
 	}
 	s.batches.New = func() any { return new(batch) }
+	s.values.seed = maphash.MakeSeed()
 	s.values.store, s.damage.store, s.damage.logger = s, s, o.Logger
 	vo := o.volume(false)
 	vo.OnFailed = func(err error) { s.fail(fmt.Errorf("store: %w", err)) }
@@ -45,6 +52,7 @@ func Open(o Options) (*Store, error) {
 		vol.StopWaiting()
 		return nil, errors.Join(err, vol.Close())
 	}
+	s.guard.armed.Store(true)
 	s.writer = newWriter(s)
 	s.readers.start(s)
 	s.enders.start(s)
@@ -58,12 +66,15 @@ func (s *Store) openFolder() error {
 	if n := s.vol.Schema(); n > format.Schema {
 		return newerError(s.vol.Dir(), uint64(n))
 	}
-	db, err := openPebble(s.vol, s.o, &s.damage, s.fail, false)
+	s.guard = &guard{FS: s.vol.FS(), vol: s.vol, fail: s.fail, reuse: 2 * memTable}
+	db, err := openPebble(s.vol, s.guard, s.o, &s.damage, s.fail, false)
 	if err != nil {
 		return err
 	}
 	s.db = db
-	err = migrate(db, s.vol.Dir(), format.Schema, migrations)
+	if err = checkImported(db, s.vol.Dir()); err == nil {
+		err = migrate(db, s.vol.Dir(), format.Schema, migrations)
+	}
 	if err == nil && s.vol.Schema() != format.Schema {
 		err = s.vol.SetSchema(format.Schema)
 	}
@@ -89,10 +100,10 @@ func (s *Store) nextBoot() error {
 }
 
 // openPebble opens the folder of a volume.
-func openPebble(vol *volume.Volume, o Options, d *damage, fatal func(error), readOnly bool) (*pebble.DB, error) {
+func openPebble(vol *volume.Volume, fs vfs.FS, o Options, d *damage, fatal func(error), readOnly bool) (*pebble.DB, error) {
 	logger := &pebbleLogger{logger: o.Logger, fatal: fatal}
 	po := &pebble.Options{
-		FS:                 vol.FS(),
+		FS:                 fs,
 		ReadOnly:           readOnly,
 		FormatMajorVersion: pebbleFormat,
 		Merger:             format.Merger(),
@@ -103,8 +114,8 @@ func openPebble(vol *volume.Volume, o Options, d *damage, fatal func(error), rea
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { d.file(i.Path) },
 			BackgroundError: func(err error) { d.background(err) },
 		},
-		MemTableSize:                16 << 20,
-		MemTableStopWritesThreshold: 4,
+		MemTableSize:                memTable,
+		MemTableStopWritesThreshold: 3,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       32,
 		LBaseMaxBytes:               64 << 20,

@@ -82,13 +82,19 @@ func (c *session) recede() {
 func (s *slot) committed() bool { return s.content && s.batches == 0 && s.pending == clean }
 
 // evict puts the head into the gap, for a client that is away: a million of them
-// must not need memory for their messages.
+// must not need memory for their messages. Some are kept once the head was asked
+// for: Front's is in use, and whoever drops the oldest for each new message
+// should not read each time.
 func (c *session) evict() {
 	w := c.w
-	if w == nil || w.reading || w.kept {
+	if w == nil || w.reading {
 		return
 	}
-	for w.head.n > 0 && w.head.at(w.head.n-1).committed() {
+	keep := 0
+	if w.kept {
+		keep = headLow
+	}
+	for w.head.n > keep && w.head.at(w.head.n-1).committed() {
 		s := w.head.popBack()
 		w.headBytes -= s.size
 		if c.gap.empty() {
@@ -106,12 +112,12 @@ func (c *session) fill() (ok bool) {
 	w := c.w
 	if c.restored && !c.ended {
 		// What was in flight tells where the queue begins.
-		c.page()
+		c.fetch()
 		return false
 	}
 	if !c.gap.empty() {
 		if w == nil || w.head.n < headLow && w.headBytes < headMaxBytes {
-			c.page()
+			c.fetch()
 		}
 	} else if w != nil {
 		for w.tail.n > 0 && w.headRoom() {
@@ -128,6 +134,7 @@ func (c *session) Front() (*store.Entry, bool) {
 		c.expect()
 		return nil, false
 	}
+	c.w.kept = true
 	return &c.w.head.at(0).entry, true
 }
 

@@ -63,12 +63,12 @@ func (r *readers) close() {
 	r.cond.Broadcast()
 }
 
-// page asks for what is on disk next: of a restored session what is in flight,
+// fetch asks for what is on disk next: of a restored session what is in flight,
 // and the first messages that wait. The lock is held.
-func (c *session) page() {
+func (c *session) fetch() {
 	w := c.hot()
 	if w.reading {
-		w.wantPage = true
+		w.again = true
 		return
 	}
 	w.reading = true
@@ -79,7 +79,7 @@ func (c *session) Inflight() ([]store.Inflight, bool) {
 	c.mu.Lock()
 	defer c.unlock(nil)
 	if c.restored {
-		c.page()
+		c.fetch()
 		c.expect()
 		return nil, false
 	}
@@ -133,7 +133,7 @@ func (c *session) read() {
 		c.gap.from = from
 		c.keepPage(page)
 	}
-	w.kept = c.away
+	w.kept = true
 	owner, ready := c.owner, c.endReading()
 	c.mu.Unlock()
 	if ready && owner != nil {
@@ -145,11 +145,11 @@ func (c *session) read() {
 // the owner has to be told. The lock is held.
 func (c *session) endReading() (ready bool) {
 	w := c.w
-	again := w.wantPage && !c.ended && (c.restored || !c.gap.empty() && w.head.n < headLow)
+	more := w.again && !c.ended && (c.restored || !c.gap.empty() && w.head.n < headLow)
 	ready = w.wantReady
-	w.reading, w.wantPage, w.wantReady = false, false, false
-	if again {
-		c.page()
+	w.reading, w.again, w.wantReady = false, false, false
+	if more {
+		c.fetch()
 	}
 	c.cool()
 	return ready

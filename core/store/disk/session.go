@@ -53,11 +53,11 @@ type work struct {
 	// hurry: what was added does not wait to be settled.
 	hurry  bool
 	listed [lists]bool
-	// reading: a reader, or the sweeper, has the gap. wantPage asks to read again
+	// reading: a reader, or the sweeper, has the gap. again asks to read once more
 	// after that, wantReady to tell the owner.
-	reading, wantPage, wantReady bool
-	kept                         bool             // the head was asked for although the client is away
-	inflight                     []store.Inflight // read and not asked for yet
+	reading, again, wantReady bool
+	kept                      bool             // the head was asked for although the client is away
+	inflight                  []store.Inflight // read and not asked for yet
 }
 
 // op is a change of a session that is not about its messages, in the order of
@@ -162,6 +162,13 @@ func (c *session) change(o op) {
 
 func (c *session) Add(e store.Entry, seq uint64, lazy bool, r *store.Receipt) (pos uint64, t store.Ticket) {
 	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		if seq == 0 {
+			e.Message.Unref()
+		}
+		return 0, 0
+	}
 	w := c.hot()
 	s := newSlot()
 	c.ticket++
@@ -201,9 +208,10 @@ func (c *session) Add(e store.Entry, seq uint64, lazy bool, r *store.Receipt) (p
 
 func (c *session) Sent(e store.Entry, seq uint64) store.Ticket {
 	c.mu.Lock()
+	w := c.hot()
 	c.ticket++
 	t := c.ticket
-	if s := c.hot().flight.get(e.Pos); s != nil {
+	if s := w.flight.get(e.Pos); s != nil {
 		s.seq, s.wantIndex = seq, indexSent
 		c.changed(s)
 		c.enlist(whenever)
@@ -214,13 +222,14 @@ func (c *session) Sent(e store.Entry, seq uint64) store.Ticket {
 
 func (c *session) PubrecReceived(pos, seq uint64) store.Ticket {
 	c.mu.Lock()
+	w := c.hot()
 	c.ticket++
 	t := c.ticket
-	if s := c.hot().flight.get(pos); s != nil {
+	if s := w.flight.get(pos); s != nil {
 		s.seq, s.wantIndex, s.wantContent = seq, indexReleased, false
 		s.dropMessage()
 		if s.pending == added {
-			c.w.added.remove(s)
+			w.added.remove(s)
 			s.pending = clean
 		}
 		c.changed(s)
@@ -268,10 +277,10 @@ func (c *session) forget(s *slot) *store.Receipt {
 	switch s.pending {
 	case added:
 		c.w.added.remove(s)
-		c.store.skipped.Add(1)
 	case changed:
 		c.w.changed.remove(s)
 	}
+	c.store.skipped.Add(1)
 	s.pending = clean
 	s.free()
 	return r
@@ -281,7 +290,13 @@ func (c *session) Safe(t store.Ticket) bool {
 	c.mu.Lock()
 	defer c.unlock(nil)
 	w := c.w
-	if w == nil || t <= w.safe || w.batches == 0 && !w.pending() {
+	if w == nil || t <= w.safe {
+		return true
+	}
+	if c.store.stopped.Load() {
+		return false
+	}
+	if w.batches == 0 && !w.pending() {
 		return true
 	}
 	w.wantReady = true

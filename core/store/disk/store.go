@@ -38,6 +38,7 @@ type Store struct {
 	o      Options
 	logger *slog.Logger
 	vol    *volume.Volume
+	guard  *guard
 	db     *pebble.DB
 	boot   uint64
 
@@ -55,7 +56,9 @@ type Store struct {
 	wake     chan struct{}
 	applied  chan *batch
 
-	open      sync.RWMutex // its read side keeps Pebble from being closed
+	gate      gate
+	viewsMu   sync.Mutex
+	views     map[*View]bool // open ones
 	closing   chan struct{}
 	closeOnce sync.Once
 	closeErr  error
@@ -70,8 +73,10 @@ type Store struct {
 	// broken those without a record that can be read: the sweep leaves both alone.
 	endedKeys, broken map[uint64]bool
 
+	// removing is held by the sweep and by walks while they remove messages.
+	removing sync.Mutex
 	loader   store.Loader
-	snapshot *pebble.Snapshot // as of Load, for the first sweep
+	snapshot *pebble.Snapshot // as of Load; the first sweep closes it
 	readers  readers
 	enders   enders
 	values   values
@@ -104,12 +109,6 @@ func (s *Store) Create(r store.Record, o store.Owner) store.Session {
 	c.save(&r)
 	c.unlock(nil)
 	return c
-}
-
-func (s *Store) session(key uint64) *session {
-	s.sessionsMu.Lock()
-	defer s.sessionsMu.Unlock()
-	return s.sessions[key]
 }
 
 func (s *Store) Retain(namespace string, m *packet.Message, r *store.Receipt) {
@@ -189,10 +188,13 @@ func (s *Store) Close() error {
 			s.closeErr = *p
 			return
 		}
-		s.open.Lock()
-		defer s.open.Unlock()
-		if s.snapshot != nil {
-			s.closeErr = s.snapshot.Close()
+		s.gate.close(func() {
+			for _, v := range s.openViews() {
+				v.Interrupt()
+			}
+		})
+		for _, v := range s.openViews() {
+			_ = v.Close()
 		}
 		if err := s.db.Close(); err != nil && s.closeErr == nil {
 			s.closeErr = fmt.Errorf("store: close: %w", err)

@@ -22,6 +22,7 @@ const (
 func (s *Store) sweepLoop() {
 	defer s.running.Done()
 	err := s.sweep(s.snapshot, true)
+	_ = s.snapshot.Close() // as long as it is open no space is given back
 	for err == nil {
 		select {
 		case <-s.closing:
@@ -239,13 +240,31 @@ func (w *sweeper) flush() error {
 // expire removes messages whose time is over, as far as they still wait on disk
 // only: what is in memory is the session's own affair.
 func (c *session) expire(p *page, entries []store.Entry, w *writer) error {
+	gone, owner, ready, err := c.removeExpired(p, entries, w)
+	if err != nil || owner == nil {
+		unrefAll(gone)
+		return err
+	}
+	for _, e := range gone {
+		owner.Expired(e)
+	}
+	if ready {
+		owner.Ready()
+	}
+	return nil
+}
+
+// removeExpired returns what was removed, of entries.
+func (c *session) removeExpired(p *page, entries []store.Entry, w *writer) (gone []store.Entry, owner store.Owner, ready bool, err error) {
 	s := c.store
+	s.removing.Lock() // see walk
+	defer s.removing.Unlock()
 	c.mu.Lock()
 	if c.ended || c.w != nil && c.w.reading {
 		// Not now: the next pass finds them again.
 		c.mu.Unlock()
 		unrefAll(entries)
-		return nil
+		return nil, nil, false, nil
 	}
 	k := 0
 	var bytes int64
@@ -258,34 +277,18 @@ func (c *session) expire(p *page, entries []store.Entry, w *writer) error {
 			entries[i].Message.Unref()
 		}
 	}
-	p.contents, entries = p.contents[:k], entries[:k]
+	p.contents, gone = p.contents[:k], entries[:k]
 	c.hot().reading = true // nobody reads them meanwhile
 	c.mu.Unlock()
 
-	err := s.remove(p, w)
+	err = s.remove(p, w)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err == nil && !c.ended {
 		c.gap.n -= k
 		c.gap.bytes -= bytes
 	}
-	owner := c.owner
-	ready := c.endReading()
-	c.mu.Unlock()
-	if err != nil {
-		unrefAll(entries)
-		return err
-	}
-	for _, e := range entries {
-		if owner != nil {
-			owner.Expired(e)
-		} else {
-			e.Message.Unref()
-		}
-	}
-	if ready && owner != nil {
-		owner.Ready()
-	}
-	return nil
+	return gone, c.owner, c.endReading(), err
 }
 
 func unrefAll(entries []store.Entry) {

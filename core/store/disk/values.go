@@ -20,36 +20,23 @@ import (
 type values struct {
 	store   *Store
 	seed    maphash.Seed
-	once    sync.Once
 	stripes [256]sync.Mutex
 }
 
 var _ store.Values = (*values)(nil)
 
 func (v *values) lock(key []byte) *sync.Mutex {
-	v.once.Do(func() { v.seed = maphash.MakeSeed() })
 	m := &v.stripes[maphash.Bytes(v.seed, key)%uint64(len(v.stripes))]
 	m.Lock()
 	return m
 }
 
-// usable is held while Pebble is read, so that Close does not come in between.
-func (v *values) usable() (done func(), err error) {
-	v.store.open.RLock()
-	if v.store.stopped.Load() {
-		v.store.open.RUnlock()
-		return nil, v.store.reason()
-	}
-	return v.store.open.RUnlock, nil
-}
-
 // read returns a copy of a value; expired ones are not found.
 func (v *values) read(key []byte) (value []byte, version uint64, err error) {
-	done, err := v.usable()
-	if err != nil {
+	if err := v.store.gate.enter(); err != nil {
 		return nil, 0, err
 	}
-	defer done()
+	defer v.store.gate.leave()
 	stored, closer, err := v.store.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, 0, store.ErrNotFound
@@ -119,12 +106,11 @@ func (v *values) commit(o loose) error {
 }
 
 func (v *values) Scan(bucket, prefix string, fn func(key string, value []byte, version uint64) bool) error {
-	done, err := v.usable()
-	if err != nil {
+	s := v.store
+	if err := s.gate.enter(); err != nil {
 		return err
 	}
-	defer done()
-	s := v.store
+	defer s.gate.leave()
 	lower := format.AppendNamedKey(nil, format.Values, bucket, prefix)
 	cur := newCursor(s.db, &s.damage, lower, after(lower))
 	now := s.o.Now()

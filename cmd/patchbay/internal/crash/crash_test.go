@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	flagKills = flag.Int("crash.kills", 6, "how often the broker is killed, all modes of -crash.sync together")
+	flagKills = flag.Int("crash.kills", 0, "how often the broker is killed, all modes of -crash.sync together; 0 for a few times")
 	flagSeed  = flag.Uint64("crash.seed", 0, "seed of what clients do and when the broker is killed; 0 for another one each time")
 	flagSync  = flag.String("crash.sync", "always,interval,never", "values of the configuration key sync")
 	builds    = builder{done: map[string]func() (string, error){}}
@@ -80,6 +80,14 @@ func chooseSeed() uint64 {
 	return uint64(time.Now().UnixNano() % 1e6)
 }
 
+// kills returns the number of kills that was asked for, or else few.
+func kills(few int) int {
+	if *flagKills != 0 {
+		return *flagKills
+	}
+	return few
+}
+
 // folder is a new one that stays if the test fails.
 func folder(t testing.TB) string {
 	t.Helper()
@@ -98,7 +106,7 @@ func folder(t testing.TB) string {
 // prepare makes a run of a broker with the given settings.
 func prepare(t testing.TB, binary, settings string, seed uint64, env ...string) *run {
 	t.Helper()
-	p, err := newProgram(binary, folder(t), settings, env...)
+	p, err := newProcess(binary, folder(t), settings, env...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +119,8 @@ func prepare(t testing.TB, binary, settings string, seed uint64, env ...string) 
 func TestCrash(t *testing.T) {
 	modes := strings.Split(*flagSync, ",")
 	for i, mode := range modes {
-		share := *flagKills / len(modes)
-		if i < *flagKills%len(modes) {
+		share := kills(6) / len(modes)
+		if i < kills(6)%len(modes) {
 			share++
 		}
 		t.Run(mode, func(t *testing.T) {
@@ -131,9 +139,9 @@ func demand(t *testing.T, r *run, err error, again string) {
 	t.Logf("%d kills, %.1f s: %+v", r.kills, time.Since(r.ledger.start).Seconds(), c)
 	switch {
 	case errors.Is(err, errViolated):
-		t.Errorf("violations after %d kills (%s); data folder and broker.log are in %s\n%s", r.kills, again, r.program.dir, r.ledger.report(maxViolations))
+		t.Errorf("violations after %d kills (%s); data folder and log are in %s\n%s", r.kills, again, r.program.remains(), r.ledger.report(maxViolations))
 	case err != nil:
-		t.Errorf("after %d kills (%s), in %s: %v", r.kills, again, r.program.dir, err)
+		t.Errorf("after %d kills (%s), in %s: %v", r.kills, again, r.program.remains(), err)
 	case c.Acknowledged == 0 || c.Delivered < c.Acknowledged || c.Retained == 0 || c.Subscribed == 0:
 		t.Errorf("the run has seen too little to show anything")
 	case r.kills >= 20 && (c.Republished == 0 || c.PubrelResent == 0 || c.Redelivered == 0 || c.PubrelRedelivered == 0 || c.Unsubscribed == 0 || c.Renewed == 0):

@@ -14,8 +14,32 @@ import (
 	"time"
 )
 
-// program runs the broker on one data folder, one life after the other.
-type program struct {
+// program is a broker that lives several times on what its last life has left.
+type program interface {
+	// start begins a life and waits until the broker listens.
+	start() error
+	// launch begins a life that is going to be killed while the broker starts, at
+	// the latest after startup.
+	launch() error
+	startup() time.Duration
+	// kill ends a life without warning. When it returns, nothing that the broker
+	// does from now on can make anything safe; its connections end soon after.
+	kill()
+	// stop ends a life in order.
+	stop() error
+	// ended is closed when the present life is over, and ending says how it ended,
+	// for people.
+	ended() <-chan struct{}
+	ending() string
+	address() string
+	// remains puts what there is for people to look at into a folder.
+	remains() string
+	// close ends whatever is running.
+	close()
+}
+
+// process is the real program, in one data folder.
+type process struct {
 	binary string
 	dir    string   // with the configuration, the data folder and the log
 	env    []string // beside that of the test
@@ -24,7 +48,7 @@ type program struct {
 	cmd   *exec.Cmd
 	ready chan string // the address, once the broker listens
 	addr  string
-	ended chan struct{} // closed after the process has
+	gone  chan struct{} // closed after the process has ended
 }
 
 // configuration is that of a broker which bounds no queue, as what it drops by
@@ -41,8 +65,8 @@ sys: {interval: 0s}
 log: {format: json}
 `
 
-// newProgram prepares a folder. settings are lines of the configuration.
-func newProgram(binary, dir, settings string, env ...string) (*program, error) {
+// newProcess prepares a folder. settings are lines of the configuration.
+func newProcess(binary, dir, settings string, env ...string) (*process, error) {
 	log, err := os.Create(filepath.Join(dir, "broker.log"))
 	if err != nil {
 		return nil, err
@@ -51,18 +75,17 @@ func newProgram(binary, dir, settings string, env ...string) (*program, error) {
 	if err := os.WriteFile(filepath.Join(dir, "broker.yaml"), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	return &program{binary: binary, dir: dir, env: env, log: log}, nil
+	return &process{binary: binary, dir: dir, env: env, log: log}, nil
 }
 
-// start begins a life and waits until the broker listens.
-func (p *program) start() error {
+func (p *process) start() error {
 	if err := p.launch(); err != nil {
 		return err
 	}
 	select {
 	case p.addr = <-p.ready:
 		return nil
-	case <-p.ended:
+	case <-p.gone:
 		return fmt.Errorf("the broker did not start (%v):\n%s", p.cmd.ProcessState, p.tail())
 	case <-time.After(patience):
 		p.kill()
@@ -70,8 +93,7 @@ func (p *program) start() error {
 	}
 }
 
-// launch begins a life.
-func (p *program) launch() error {
+func (p *process) launch() error {
 	p.cmd = exec.Command(p.binary, "serve", "--config", "broker.yaml")
 	p.cmd.Dir, p.cmd.SysProcAttr = p.dir, ownGroup()
 	// A program with the race detector would wait for a second before it ends.
@@ -84,12 +106,12 @@ func (p *program) launch() error {
 	if err != nil {
 		return err
 	}
-	p.ready, p.ended = make(chan string, 1), make(chan struct{})
-	go func(cmd *exec.Cmd, ready chan<- string, ended chan struct{}) {
+	p.ready, p.gone = make(chan string, 1), make(chan struct{})
+	go func(cmd *exec.Cmd, ready chan<- string, gone chan struct{}) {
 		p.follow(stderr, ready)
 		_ = cmd.Wait() // its outcome is in ProcessState
-		close(ended)
-	}(p.cmd, p.ready, p.ended)
+		close(gone)
+	}(p.cmd, p.ready, p.gone)
 	return nil
 }
 
@@ -104,7 +126,7 @@ func cleanEnvironment() (env []string) {
 }
 
 // follow copies the log and looks for the address in it.
-func (p *program) follow(stderr io.Reader, ready chan<- string) {
+func (p *process) follow(stderr io.Reader, ready chan<- string) {
 	lines := bufio.NewReader(stderr)
 	address := ""
 	for {
@@ -125,22 +147,24 @@ func (p *program) follow(stderr io.Reader, ready chan<- string) {
 	}
 }
 
-// kill ends the process with SIGKILL and waits until it is gone.
-func (p *program) kill() {
+// kill is SIGKILL; it waits until the process is gone.
+func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended by itself
-	<-p.ended
+	<-p.gone
 }
 
-// alive reports whether the process has not ended by itself.
-func (p *program) alive() bool { return !closed(p.ended) }
+func (p *process) startup() time.Duration { return 60 * time.Millisecond }
+func (p *process) ended() <-chan struct{} { return p.gone }
+func (p *process) address() string        { return p.addr }
+func (p *process) remains() string        { return p.dir }
+func (p *process) ending() string         { return fmt.Sprintf("%v\n%s", p.cmd.ProcessState, p.tail()) }
 
-// stop ends the process in order.
-func (p *program) stop() error {
+func (p *process) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	select {
-	case <-p.ended:
+	case <-p.gone:
 	case <-time.After(patience):
 		p.kill()
 		return errors.New("the broker does not end after SIGTERM")
@@ -151,18 +175,19 @@ func (p *program) stop() error {
 	return nil
 }
 
-// close ends whatever is running.
-func (p *program) close() {
-	if p.ended != nil {
+func (p *process) close() {
+	if p.gone != nil {
 		p.kill()
 	}
 	p.log.Close()
 }
 
-// tail is the end of the log.
-func (p *program) tail() string {
+func (p *process) tail() string { return tail(p.log.Name()) }
+
+// tail is the end of a log.
+func tail(name string) string {
 	const most = 4 << 10
-	b, err := os.ReadFile(p.log.Name())
+	b, err := os.ReadFile(name)
 	if err != nil {
 		return err.Error()
 	}

@@ -18,7 +18,7 @@ const (
 
 // run is one run: a broker, its clients, and what they have seen.
 type run struct {
-	program *program
+	program program
 	ledger  *ledger
 	cast    *cast
 	rng     *rand.Rand
@@ -28,7 +28,7 @@ type run struct {
 	wg      sync.WaitGroup
 }
 
-func newRun(p *program, seed uint64) *run {
+func newRun(p program, seed uint64) *run {
 	l := newLedger()
 	r := &run{program: p, ledger: l, cast: newCast(l, seed), rng: rand.New(rand.NewPCG(seed, 1<<32))}
 	r.checker = l.enter("checker", "MQTT 5.0, looks at retained messages")
@@ -97,7 +97,7 @@ func (r *run) stillborn() error {
 		return err
 	}
 	r.here = r.here[:0]
-	r.letBe(time.Duration(r.rng.Int64N(int64(stillbornLife))))
+	r.letBe(time.Duration(r.rng.Int64N(int64(r.program.startup()))))
 	return r.kill(newStage(""))
 }
 
@@ -105,7 +105,7 @@ func (r *run) stillborn() error {
 func (r *run) letBe(d time.Duration) {
 	select {
 	case <-time.After(d):
-	case <-r.program.ended:
+	case <-r.program.ended():
 	case <-r.ledger.failed:
 	}
 }
@@ -148,7 +148,7 @@ func (r *run) begin() (*stage, error) {
 	if err := r.program.start(); err != nil {
 		return nil, err
 	}
-	st := newStage(r.program.addr)
+	st := newStage(r.program.address())
 	r.checkRetained(st)
 	return st, nil
 }
@@ -170,9 +170,9 @@ func (r *run) admit(st *stage) error {
 	return nil
 }
 
-// kill ends a life with SIGKILL.
+// kill ends a life without warning.
 func (r *run) kill(st *stage) error {
-	alive := r.program.alive()
+	alive := !closed(r.program.ended())
 	r.ledger.died()
 	close(st.killed)
 	r.program.kill()
@@ -180,7 +180,7 @@ func (r *run) kill(st *stage) error {
 	r.wg.Wait()
 	switch {
 	case !alive:
-		return fmt.Errorf("the broker has ended by itself: %v\n%s", r.program.cmd.ProcessState, r.program.tail())
+		return fmt.Errorf("the broker has ended by itself: %s", r.program.ending())
 	case len(r.ledger.broken()) > 0:
 		return errViolated
 	}
@@ -237,7 +237,7 @@ func (r *run) await(st *stage, done func() bool) error {
 	failed, enough := r.ledger.failed, (<-chan time.Time)(nil)
 	for !done() {
 		select {
-		case <-r.program.ended:
+		case <-r.program.ended():
 			return r.kill(st)
 		case <-failed:
 			failed, enough = nil, time.After(aftermath)
@@ -297,9 +297,6 @@ func (r *run) checkRetained(st *stage) {
 		r.ledger.checkRetained(r.checker, prefix, found)
 	}
 }
-
-// stillbornLife is how long a broker has at most that is killed while it starts.
-const stillbornLife = 60 * time.Millisecond
 
 // aftermath is how long a life goes on after a violation, for more of them.
 const aftermath = time.Second

@@ -68,6 +68,6 @@ func fill(f vfs.File, size int64) error {
 func (v *Volume) dropBallast() {
 	// If it cannot be removed, or an operator has done that, then there is no
 	// more to gain here either way.
-	
+	v.inner.Remove(v.path(ballastName))
 	v.space.have = false
 }

@@ -58,7 +58,7 @@ func (v *Volume) refuse(doing string, err error) error {
 		e.Text = fmt.Sprintf("gives %s no permission to %s (%s): make that user its owner or choose another folder",
 			userName(), doing, reason(err))
 	default:
-		return fmt.Errorf("data_dir %s: cannot %s: %w", v.dir, doing, err)
+		return fmt.Errorf("data_dir %s: cannot %s: %w", v.dir, doing, bare(err))
 	}
 	return e
 }

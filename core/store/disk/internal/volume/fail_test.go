@@ -27,7 +27,7 @@ func TestBrokenDisk(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newFaultFS(400 * mib)
+				d := newFaultFS(2 * mib) // not full, but no room for a ballast
 				failed := make(chan error, 2)
 				v := open(t, Options{FS: d, Reserve: mib, OnFailed: func(err error) { failed <- err }})
 				file := c.file
@@ -75,8 +75,9 @@ func TestBrokenDisk(t *testing.T) {
 				if err := f.Preallocate(0, 1); !errors.Is(err, v.Failed()) {
 					t.Errorf("after the failure: %v", err)
 				}
-				d.resize(mib) // would make it full
+				d.resize(400 * mib) // now it would be made
 				time.Sleep(2 * watchEach)
+				synctest.Wait()
 				if n := d.calls("write") + d.calls("sync") + d.calls("create") + d.calls("rename"); n != calls {
 					t.Error("after the failure the disk was still written to")
 				}

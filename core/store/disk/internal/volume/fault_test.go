@@ -203,7 +203,7 @@ type faultFile struct {
 	d      *faultFS
 	name   string
 	pos    atomic.Int64
-	synced int64 // guarded by there being one sync at a time
+	synced int64 // of those who sync, one at a time
 }
 
 // room is how much of a write of n bytes at an offset fits on the disk; the file
@@ -243,6 +243,7 @@ func (f *faultFile) WriteAt(p []byte, off int64) (int, error) {
 	}
 	n := f.room(off, len(p))
 	n, err := f.File.WriteAt(p[:n], off)
+	f.synced = min(f.synced, off)
 	if err == nil && n < len(p) {
 		err = &os.PathError{Op: "write", Path: f.name, Err: syscall.ENOSPC}
 	}

@@ -37,7 +37,6 @@ func kindOf(base string) kind {
 type file struct {
 	vfs.File
 	v    *Volume
-	path string
 	name string // its base
 	kind kind
 
@@ -52,7 +51,7 @@ type file struct {
 }
 
 func (v *Volume) newFile(inner vfs.File, path string) vfs.File {
-	f := &file{File: inner, v: v, path: path, name: v.inner.PathBase(path)}
+	f := &file{File: inner, v: v, name: v.inner.PathBase(path)}
 	f.kind = kindOf(f.name)
 	f.keep = f.kind == kindOther || f.kind == kindLog && v.o.Sync != Never
 	if f.kind == kindLog {
@@ -62,7 +61,7 @@ func (v *Volume) newFile(inner vfs.File, path string) vfs.File {
 }
 
 func (v *Volume) newDir(inner vfs.File, path string) vfs.File {
-	return &file{File: inner, v: v, path: path, name: v.inner.PathBase(path), kind: kindDir}
+	return &file{File: inner, v: v, name: v.inner.PathBase(path), kind: kindDir}
 }
 
 // later reports that syncs of the file are put off by the mode. That data has
@@ -244,14 +243,15 @@ func (f *file) giveBack(a *attempt, err error) error {
 	return f.v.wrap("sync", f.name, err)
 }
 
-// Close closes the file, a log not before it is synced, or noted for the time
-// when the volume is closed.
+// Close closes the file, a log not before it is synced. In Mode Never too: the
+// next log may reach the disk before this one would, and Pebble opens no folder
+// that lacks the end of any log but the last.
 func (f *file) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var err error
 	if f.kind == kindLog && !f.closed {
-		if f.v.o.Sync == Interval && f.dirty.Load() {
+		if f.later() && f.dirty.Load() {
 			err = f.flush(false)
 		}
 		f.v.wals.done(f)

@@ -168,6 +168,9 @@ func (v *Volume) findRoom() error {
 			s.have = true
 		}
 	}
+	if err := v.inner.Remove(v.path(probeName)); err != nil && !isNotExist(err) {
+		return v.refuse("remove "+probeName, err)
+	}
 	if known && usage.AvailBytes < minStart {
 		return &Error{
 			Dir: v.dir, Kind: ErrNoSpace,

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -68,7 +69,28 @@ func (v *Volume) open(op, name string, run func() (vfs.File, error)) (vfs.File, 
 }
 
 func (fs volumeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(fs.v.inner.PathBase(name), markerPrefix) {
+		if err := fs.settle(fs.v.inner.PathDir(name)); err != nil {
+			return nil, err
+		}
+	}
 	return fs.v.open("create", name, func() (vfs.File, error) { return fs.v.inner.Create(name, category) })
+}
+
+// markerPrefix begins the names of Pebble's markers. The name of the file that
+// one points to is the end of its own.
+const markerPrefix = "marker."
+
+// settle makes sure that a folder knows all its files. Pebble creates a manifest
+// and then the marker that points to it, and syncs the folder once for both:
+// where entries of a folder may become safe in another order than they were made,
+// a power loss in between would leave a marker that points to nothing.
+func (fs volumeFS) settle(dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func (fs volumeFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -76,13 +98,9 @@ func (fs volumeFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, op
 }
 
 func (fs volumeFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := fs.v.open("reuse", newname, func() (vfs.File, error) {
+	return fs.v.open("reuse", newname, func() (vfs.File, error) {
 		return fs.v.inner.ReuseForWrite(oldname, newname, category)
 	})
-	if err == nil {
-		fs.v.wals.forget(oldname) // what was in it is no longer needed
-	}
-	return f, err
 }
 
 func (fs volumeFS) OpenDir(name string) (vfs.File, error) {
@@ -98,11 +116,7 @@ func (fs volumeFS) Link(oldname, newname string) error {
 }
 
 func (fs volumeFS) Remove(name string) error {
-	err := fs.v.do("remove", name, func() error { return fs.v.inner.Remove(name) })
-	if err == nil {
-		fs.v.wals.forget(name)
-	}
-	return err
+	return fs.v.do("remove", name, func() error { return fs.v.inner.Remove(name) })
 }
 
 func (fs volumeFS) RemoveAll(name string) error {
@@ -110,11 +124,7 @@ func (fs volumeFS) RemoveAll(name string) error {
 }
 
 func (fs volumeFS) Rename(oldname, newname string) error {
-	err := fs.v.do("rename", newname, func() error { return fs.v.inner.Rename(oldname, newname) })
-	if err == nil {
-		fs.v.wals.rename(oldname, newname)
-	}
-	return err
+	return fs.v.do("rename", newname, func() error { return fs.v.inner.Rename(oldname, newname) })
 }
 
 func (fs volumeFS) MkdirAll(dir string, perm os.FileMode) error {

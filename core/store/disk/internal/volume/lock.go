@@ -29,8 +29,15 @@ type holder struct {
 }
 
 func (h holder) encode() []byte {
-	line := fmt.Sprintf("pid %d host %s since %s", h.pid, h.host, h.since)
-	return fmt.Appendf(nil, "%-*.*s\n", holderSize-1, holderSize-1, line)
+	return holderLine(fmt.Sprintf("pid %d host %s since %s", h.pid, h.host, h.since))
+}
+
+// holderLine pads or cuts a text to the length of the line.
+func holderLine(text string) []byte {
+	line := bytes.Repeat([]byte{' '}, holderSize)
+	copy(line[:holderSize-1], text)
+	line[holderSize-1] = '\n'
+	return line
 }
 
 // parseHolder reads a lock file's line; false if there is none, or half of one.
@@ -139,8 +146,7 @@ func readHolder(f *os.File) (holder, bool) {
 func (l *fileLock) Close() error {
 	var err error
 	if l.wrote {
-		blank := append(bytes.Repeat([]byte{' '}, holderSize-1), '\n')
-		_, err = l.f.WriteAt(blank, 0)
+		_, err = l.f.WriteAt(holderLine(""), 0)
 		if isNoSpace(err) {
 			err = nil
 		}

@@ -147,6 +147,7 @@ func TestLineOfEndedProcessIsNotBelieved(t *testing.T) {
 func FuzzHolder(f *testing.F) {
 	f.Add(self().encode())
 	f.Add([]byte("pid 12 host x since"))
+	f.Add([]byte("pid 1 host 0 since \xb5"))
 	f.Add([]byte("pid 99999999999999999999 host x since y\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, ok := parseHolder(b)

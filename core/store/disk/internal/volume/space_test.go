@@ -263,7 +263,7 @@ func TestFiguresThatLie(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			d := newFaultFS(800 * mib)
 			var told changes
-			v := open(t, Options{FS: d, Reserve: 8 * mib, OnFull: told.add})
+			v := open(t, Options{FS: d, Reserve: mib, OnFull: told.add})
 			quota := d.fail(fault{op: "create", err: errno, times: -1})
 			done := make(chan error, 1)
 			go func() {
@@ -273,7 +273,7 @@ func TestFiguresThatLie(t *testing.T) {
 				}
 				done <- err
 			}()
-			time.Sleep(time.Hour)
+			time.Sleep(10 * time.Minute)
 			told.want(t, true)
 			if len(done) > 0 {
 				t.Fatal("create answered")
@@ -289,15 +289,47 @@ func TestFiguresThatLie(t *testing.T) {
 			must(t, <-done)
 			told.want(t, true)
 			before := d.calls("create")
-			time.Sleep(time.Hour)
-			if n := d.calls("create") - before; n > 80 {
-				t.Errorf("tried to make the ballast %d times in an hour", n)
+			time.Sleep(10 * time.Minute)
+			if n := d.calls("create") - before; n > 40 {
+				t.Errorf("tried to make the ballast %d times in ten minutes", n)
 			}
 			d.heal(quota)
 			time.Sleep(skipLimit * 2 * watchEach)
 			told.want(t, true, false)
 		})
 	}
+}
+
+// It is not over while something still waits, and not if only the ballast fits.
+func TestFullUntilNothingWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newFaultFS(800 * mib)
+		var told changes
+		v := open(t, Options{FS: d, Reserve: mib, OnFull: told.add})
+		f := create(t, v, "1.log")
+		quota := d.fail(fault{op: "write", match: ".log", err: syscall.EDQUOT, times: -1})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f.Write([]byte("data"))
+		}()
+		time.Sleep(10 * time.Minute)
+		told.want(t, true)
+		probe := d.fail(fault{op: "write", match: probeName, err: syscall.EDQUOT, times: -1})
+		d.heal(quota)
+		<-done
+		time.Sleep(10 * time.Minute)
+		told.want(t, true)
+		if exists(v, ballastName) || exists(v, probeName) {
+			t.Error("it keeps space that others need")
+		}
+		d.heal(probe)
+		time.Sleep(skipLimit * 2 * watchEach)
+		told.want(t, true, false)
+		if !exists(v, ballastName) || exists(v, probeName) {
+			t.Error("no ballast, or still a probe")
+		}
+	})
 }
 
 // A system that cannot tell the disk's usage: only errors say that it is full.

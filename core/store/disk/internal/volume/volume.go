@@ -25,7 +25,7 @@ const (
 	// was written since the last time.
 	Interval
 	// Never leaves the log to the kernel, which writes it out after half a
-	// minute or so; it is synced when the volume is closed.
+	// minute or so; it is synced when the next one begins, and at the end.
 	Never
 )
 
@@ -188,6 +188,5 @@ func (v *Volume) fail(op, name string, err error) error {
 			go v.o.OnFailed(err)
 		}
 	})
-	<-v.broken // whoever came second may be early
 	return v.failed()
 }

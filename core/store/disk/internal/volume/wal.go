@@ -2,26 +2,23 @@ package volume
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// wals are the log's files that a mode other than Always has to look after: the
-// open ones, and, with Mode Never, the names of closed ones that nobody has
-// synced.
+// wals are the log's open files, which a mode other than Always has to look after.
 type wals struct {
-	mu       sync.Mutex
-	open     map[*file]struct{}
-	unsynced map[string]struct{}
+	mu   sync.Mutex
+	open map[*file]struct{}
 }
 
 func (w *wals) add(f *file) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.open == nil {
-		w.open, w.unsynced = map[*file]struct{}{}, map[string]struct{}{}
+		w.open = map[*file]struct{}{}
 	}
 	w.open[f] = struct{}{}
 }
@@ -31,35 +28,12 @@ func (w *wals) done(f *file) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.open, f)
-	if f.v.o.Sync == Never && f.dirty.Load() {
-		w.unsynced[f.path] = struct{}{}
-	}
-}
-
-// forget: the file is gone, and its content not needed any more.
-func (w *wals) forget(path string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.unsynced, path)
-}
-
-func (w *wals) rename(oldpath, newpath string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if _, ok := w.unsynced[oldpath]; ok {
-		delete(w.unsynced, oldpath)
-		w.unsynced[newpath] = struct{}{}
-	}
 }
 
 func (w *wals) opened() []*file {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	files := make([]*file, 0, len(w.open))
-	for f := range w.open {
-		files = append(files, f)
-	}
-	return files
+	return slices.Collect(maps.Keys(w.open))
 }
 
 // flushEach syncs the log once per interval, if it was written to.
@@ -98,24 +72,5 @@ func (v *Volume) syncRest() error {
 	for _, f := range v.wals.opened() {
 		errs = append(errs, f.flushDirty())
 	}
-	for path := range v.wals.unsynced {
-		errs = append(errs, v.syncClosed(path))
-	}
 	return errors.Join(errs...)
-}
-
-// syncClosed syncs a file that is not open any more. It is opened for writing,
-// which some systems want for that, but must not be created again.
-func (v *Volume) syncClosed(path string) error {
-	if _, err := v.inner.Stat(path); isNotExist(err) {
-		return nil
-	}
-	f, err := v.inner.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
-	if err == nil {
-		err = errors.Join(f.SyncData(), f.Close())
-	}
-	if err != nil {
-		return v.fail("sync", v.inner.PathBase(path), err)
-	}
-	return nil
 }

@@ -1,0 +1,43 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/patchbay-mq/patchbay/core/packet"
+)
+
+// Nothing that a client sent on its old connection takes effect after what it sends
+// on the new one.
+func TestTakeoverWaitsForTheOldConnection(t *testing.T) {
+	b, addr := start(t)
+	busy, release := make(chan bool), make(chan bool)
+	cancel, err := b.Subscribe("slow", func(Message) {
+		busy <- true
+		<-release
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cancel()
+	defer func() {
+		select {
+		case <-release:
+		default:
+			close(release)
+		}
+	}()
+	old := connect(t, addr, "c")
+	old.publish("slow", "1", 0, 0)
+	<-busy // the old connection is in the middle of its message
+	next := dial(t, addr)
+	next.sendConnect("c")
+	eventually(t, "the takeover to begin", func() bool { return b.stats.TakenOver.Load() == 1 })
+	next.nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if n, _ := next.nc.Read(make([]byte, 1)); n != 0 {
+		t.Error("CONNACK came while the old connection was at work")
+	}
+	close(release)
+	next.expectConnack(packet.Success)
+	old.expectEnd(packet.SessionTakenOver)
+}
