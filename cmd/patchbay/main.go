@@ -1,6 +1,6 @@
 // Command patchbay is an MQTT broker and its tools: serve (the default), pub,
-// sub and rr (clients), bench, config, passwd, and the commands that speak to a
-// running broker.
+// sub and rr (clients), bench, config, passwd, store, and the commands that speak
+// to a running broker.
 //
 // It only puts the commands together; each lives in a package below internal.
 // Exit status: 0 success, 1 run-time error, 2 usage or configuration, 27 a time
@@ -22,6 +22,7 @@ import (
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/config"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/passwd"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/serve"
+	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/storecmd"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/version"
 )
 
@@ -90,7 +91,7 @@ func command() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	serving := serve.Command()
 	serving.Use = "serve"
-	root.AddCommand(serving, config.Command(), bench.Command(), passwd.Command(), version.Command())
+	root.AddCommand(serving, config.Command(), bench.Command(), passwd.Command(), storecmd.Command(version.String()), version.Command())
 	root.AddCommand(client.Commands()...)
 	root.AddCommand(admin.Commands()...)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

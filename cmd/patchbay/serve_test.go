@@ -37,7 +37,7 @@ listeners:
 		`(?m)^  tcp   \S*:\d+ +nobody may connect: no authentication is configured$`,
 		`(?m)^  unix  mqtt\.sock +this machine only$`,
 		`(?m)^  admin 127\.0\.0\.1:\d+ +metrics and health$`,
-		`(?m)^  store memory `,
+		`(?m)^  store \./patchbay-data +sessions and retained messages are kept; sync: always$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(banner) {
 			t.Errorf("no %s in\n%s", want, banner)

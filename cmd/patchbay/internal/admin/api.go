@@ -23,6 +23,11 @@ const (
 	pathRetained      = "/v1/retained"     // ?namespace&filter
 	pathRetainedGet   = "/v1/retained/get" // ?namespace&topic
 	pathRetainedClear = "/v1/retained/clear"
+	// PathStore and the following are for `patchbay store`, which needs no broker
+	// and calls one only when that has the folder open.
+	PathStore       = "/v1/store"
+	PathStoreExport = "/v1/store/export"
+	PathStoreCheck  = "/v1/store/check"
 )
 
 // kickRequest and the following are the bodies of calls that change something.
@@ -75,6 +80,9 @@ func (s *Server) apiHandler() http.Handler {
 	handle("GET "+pathRetained, s.serveRetained)
 	handle("GET "+pathRetainedGet, s.serveRetainedGet)
 	handle("POST "+pathRetainedClear, s.serveRetainedClear)
+	handle("GET "+PathStore, s.serveStore)
+	handle("GET "+PathStoreExport, s.serveStoreExport)
+	handle("GET "+PathStoreCheck, s.serveStoreCheck)
 	handle("/", func(_ http.ResponseWriter, r *http.Request) *failure {
 		return failf(http.StatusNotFound, "this broker has no call %s %s: is it of another version?", r.Method, r.URL.Path)
 	})

@@ -44,6 +44,13 @@ func newCaller(socket string) *caller {
 	}}}
 }
 
+// Open makes one of the calls with an exported path to the broker behind a socket,
+// and returns the body of a good answer. An error with a method ExitCode is one
+// that the broker gave; the others say that none came about.
+func Open(ctx context.Context, socket, path string) (io.ReadCloser, error) {
+	return newCaller(socket).call(ctx, http.MethodGet, path, nil, nil)
+}
+
 // get and post return the broker's answer, one JSON object.
 func (c *caller) get(ctx context.Context, path string, query url.Values) (json.RawMessage, error) {
 	return c.object(ctx, http.MethodGet, path, query, nil)

@@ -50,6 +50,7 @@ func printStatus(w io.Writer, s status) error {
 		pushback = ", above the watermark: publishers are held back"
 	}
 	line("Memory", "%s%s", size(s.MemoryBytes), pushback)
+	line("Store", "%s", s.Store.String())
 	b.WriteByte('\n')
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return err
@@ -61,6 +62,21 @@ func printStatus(w io.Writer, s status) error {
 		}
 	}
 	return listeners.end()
+}
+
+// String is the line for people.
+func (s storeStatus) String() string {
+	if s.Mode != "disk" {
+		return s.Mode
+	}
+	text := fmt.Sprintf("%s, %s, %s free", clean(s.Folder), size(s.DiskBytes), size(s.FreeBytes))
+	if s.Full {
+		text += ", FULL: nothing new is stored"
+	}
+	if s.Quarantined > 0 {
+		text += fmt.Sprintf(", %s %s put aside: see patchbay store check", number(s.Quarantined), plural(s.Quarantined, "record", "records"))
+	}
+	return text
 }
 
 func dropped(by map[string]int64) string {

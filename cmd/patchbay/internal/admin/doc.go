@@ -11,6 +11,9 @@
 // unix socket has the calls below /v1/ that the command line makes; who may open
 // the socket may do all of them. They are not offered over TCP.
 //
+// Among these calls are looks at the durable store (store.go): statistics, a check
+// of every record, and the export, all as of one moment and streamed.
+//
 // The package decides nothing about MQTT and keeps no figures of its own: it
 // reads the broker's (broker.Stats, broker.Gauges) when somebody asks, so that it
 // costs nothing in between. It does not know how a configuration is applied;

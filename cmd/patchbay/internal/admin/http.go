@@ -14,7 +14,7 @@ import (
 // publicHandler is what the HTTP listener serves: probes for everyone who can
 // reach it, the rest behind the guard.
 func (s *Server) publicHandler() (http.Handler, error) {
-	metrics, err := metricsHandler(s.opts.Broker, s.opts.Version, s.log)
+	metrics, err := metricsHandler(s.opts, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +32,8 @@ func (s *Server) publicHandler() (http.Handler, error) {
 	public.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		err := s.notReady()
 		switch {
+		case err == nil && s.degraded() != "" && g.refusal(r) == 0:
+			answerText(w, http.StatusOK, "ready, degraded: "+s.degraded())
 		case err == nil:
 			answerText(w, http.StatusOK, "ready")
 		case g.refusal(r) == 0:

@@ -24,12 +24,12 @@ import (
 const timeout = 10 * time.Second
 
 // newBroker returns a broker and the address of its one listener, "main".
-func newBroker(t testing.TB) (*broker.Broker, string) {
+func newBroker(t testing.TB, more ...func(*broker.Options)) (*broker.Broker, string) {
 	t.Helper()
-	b, err := broker.New(func(o *broker.Options) {
+	b, err := broker.New(append(more, func(o *broker.Options) {
 		o.Logger = slog.New(slog.DiscardHandler)
 		o.Sys.Interval = 0
-	})
+	})...)
 	if err != nil {
 		t.Fatal(err)
 	}

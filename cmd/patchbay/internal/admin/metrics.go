@@ -14,6 +14,8 @@ import (
 	"github.com/patchbay-mq/patchbay/core/broker"
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/store"
+	"github.com/patchbay-mq/patchbay/core/store/disk"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
@@ -38,6 +40,7 @@ type scrape struct {
 	stats     *broker.Stats
 	bytesSent int64
 	listeners []listenerFigures
+	store     store.Stats
 }
 
 // listenerFigures are those of all listeners of one name: with "localhost" or the
@@ -62,6 +65,21 @@ func count(of func(*broker.Stats) atomicCount) func(*scrape, put) {
 
 func level[N int | int64](of func(*broker.Gauges) N) func(*scrape, put) {
 	return func(s *scrape, put put) { put(float64(of(&s.gauges))) }
+}
+
+func stored(of func(*store.Stats) int64) func(*scrape, put) {
+	return func(s *scrape, put put) { put(float64(of(&s.store))) }
+}
+
+// truth is a metric of 0 or 1.
+func truth(of func(*scrape) bool) func(*scrape, put) {
+	return func(s *scrape, put put) {
+		if of(s) {
+			put(1)
+		} else {
+			put(0)
+		}
+	}
 }
 
 func perListener(of func(*listenerFigures) float64) func(*scrape, put) {
@@ -155,13 +173,26 @@ func metrics() []metric {
 		{"patchbay_memory_bytes", gauge, "", "bytes", "Memory that counts towards limits.memory: what the Go runtime has from the system and uses.",
 			level(func(g *broker.Gauges) int64 { return g.MemoryUsed })},
 		{"patchbay_memory_pushback", gauge, "", "", "1 while publishers are held back because limits.memory is exceeded, else 0.",
-			func(s *scrape, put put) {
-				if s.gauges.AboveWatermark {
-					put(1)
-				} else {
-					put(0)
-				}
-			}},
+			truth(func(s *scrape) bool { return s.gauges.AboveWatermark })},
+
+		{"patchbay_store_commits_total", counter, "", "commits", "Group commits of the durable store: as many times acknowledgements waited for the disk together. This and the following are 0 with store: memory.",
+			stored(func(s *store.Stats) int64 { return s.Commits })},
+		{"patchbay_store_written_messages_total", counter, "", "messages", "Messages for stored sessions that were written; one for several sessions counts for each.",
+			stored(func(s *store.Stats) int64 { return s.Written })},
+		{"patchbay_store_skipped_messages_total", counter, "", "messages", "Messages for stored sessions that were acknowledged before they had to be written.",
+			stored(func(s *store.Stats) int64 { return s.Skipped })},
+		{"patchbay_store_shared_messages_total", counter, "", "messages", "Messages that were written once for several sessions.",
+			stored(func(s *store.Stats) int64 { return s.Shared })},
+		{"patchbay_store_written_bytes_total", counter, "", "bytes", "Bytes of the group commits, before compression and compaction.",
+			stored(func(s *store.Stats) int64 { return s.BytesWritten })},
+		{"patchbay_store_quarantined_total", counter, "", "records", "Records that could not be read and were put aside; patchbay store check names them.",
+			stored(func(s *store.Stats) int64 { return s.Quarantined })},
+		{"patchbay_store_disk_bytes", gauge, "", "bytes", "Size of the durable store on disk.",
+			stored(func(s *store.Stats) int64 { return s.DiskBytes })},
+		{"patchbay_store_free_bytes", gauge, "", "bytes", "Free space on the disk of data_dir.",
+			stored(func(s *store.Stats) int64 { return s.FreeBytes })},
+		{"patchbay_store_full", gauge, "", "", "1 while less than store_reserve is free and nothing new is accepted that would have to be stored, else 0.",
+			truth(func(s *scrape) bool { return s.store.Full })},
 	}
 }
 
@@ -178,6 +209,7 @@ func putTypes[C any, P interface {
 // collector reads the broker's figures when it is scraped.
 type collector struct {
 	broker  *broker.Broker
+	store   *disk.Store // nil: memory
 	version string
 	metrics []metric
 	descs   []*prometheus.Desc
@@ -186,8 +218,8 @@ type collector struct {
 	sent int64
 }
 
-func newCollector(b *broker.Broker, version string) *collector {
-	c := &collector{broker: b, version: strings.ToValidUTF8(version, "?"), metrics: metrics()}
+func newCollector(b *broker.Broker, st *disk.Store, version string) *collector {
+	c := &collector{broker: b, store: st, version: strings.ToValidUTF8(version, "?"), metrics: metrics()}
 	for _, m := range c.metrics {
 		var labels []string
 		if m.label != "" {
@@ -207,7 +239,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect is part of prometheus.Collector. It costs a walk over all sessions.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := &scrape{version: c.version, gauges: c.broker.Gauges(), stats: c.broker.Stats(), listeners: figures(c.broker.Listeners())}
+	s := &scrape{version: c.version, gauges: c.broker.Gauges(), stats: c.broker.Stats(), listeners: figures(c.broker.Listeners()), store: storeStats(c.store)}
 	s.bytesSent = c.neverLess(s.gauges.BytesSent)
 	for i, m := range c.metrics {
 		m.read(s, func(v float64, label ...string) {
@@ -253,10 +285,10 @@ func figures(listeners []*transport.Listener) []listenerFigures {
 }
 
 // newRegistry has everything that /metrics shows.
-func newRegistry(b *broker.Broker, version string) (*prometheus.Registry, error) {
+func newRegistry(b *broker.Broker, st *disk.Store, version string) (*prometheus.Registry, error) {
 	r := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{
-		newCollector(b, version),
+		newCollector(b, st, version),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -270,8 +302,8 @@ func newRegistry(b *broker.Broker, version string) (*prometheus.Registry, error)
 // scrapesAtOnce bounds the walks over all sessions that strangers can cause.
 const scrapesAtOnce = 3
 
-func metricsHandler(b *broker.Broker, version string, log *slog.Logger) (http.Handler, error) {
-	r, err := newRegistry(b, version)
+func metricsHandler(o Options, log *slog.Logger) (http.Handler, error) {
+	r, err := newRegistry(o.Broker, o.Store, o.Version)
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func keys[V any](m map[string]V) func(func(string) bool) {
 func TestDocumentation(t *testing.T) {
 	const file = "../../../../docs/metrics.md"
 	b, _ := newBroker(t)
-	r, err := newRegistry(b, "1")
+	r, err := newRegistry(b, nil, "1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestDocumentation(t *testing.T) {
 // What is collected is what is declared, by Prometheus's rules for names.
 func TestDeclarations(t *testing.T) {
 	b, _ := newBroker(t)
-	r, err := newRegistry(b, "1.2\xff3")
+	r, err := newRegistry(b, nil, "1.2\xff3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestBytesSentNeverFall(t *testing.T) {
 
 func BenchmarkScrape(b *testing.B) {
 	br, _ := newBroker(b)
-	r, err := newRegistry(br, "1")
+	r, err := newRegistry(br, nil, "1")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/config"
 	"github.com/patchbay-mq/patchbay/core/broker"
+	"github.com/patchbay-mq/patchbay/core/store/disk"
 )
 
 // Options are what a Server works with.
@@ -22,6 +23,9 @@ type Options struct {
 	Config config.Admin
 	// DataDir is where the socket is by default; it is made if it is not there.
 	DataDir string
+	// Store is the durable store, nil with store: memory; StoreDir is its folder.
+	Store    *disk.Store
+	StoreDir string
 	// Version of the program, for status and metrics.
 	Version string
 	// Reload reads and applies the configuration. It is called for one request at
@@ -180,6 +184,17 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	s.serving.Wait()
 	return errors.Join(all...)
+}
+
+// degraded says what clients cannot do now, "" if nothing. A broker whose disk is
+// full is ready all the same: taken out of service it would not get more space,
+// and what is not stored (QoS 0, clean sessions, what was accepted before) is
+// served as ever.
+func (s *Server) degraded() string {
+	if s.opts.Store != nil && s.opts.Store.Full() {
+		return "the disk of data_dir is full"
+	}
+	return ""
 }
 
 // notReady says why clients cannot be served now.

@@ -39,7 +39,20 @@ type status struct {
 	MemoryBytes    int64 `json:"memory_bytes"`
 	MemoryPushback bool  `json:"memory_pushback"`
 
+	Store storeStatus `json:"store"`
+
 	Listeners []listenerStatus `json:"listeners"`
+}
+
+// storeStatus is where the state is kept, and how much room that has; all but
+// Mode is empty with "memory".
+type storeStatus struct {
+	Mode        string `json:"mode"` // memory or disk
+	Folder      string `json:"folder,omitempty"`
+	DiskBytes   int64  `json:"disk_bytes,omitempty"`
+	FreeBytes   int64  `json:"free_bytes,omitempty"`
+	Full        bool   `json:"full,omitempty"`
+	Quarantined int64  `json:"quarantined,omitempty"`
 }
 
 // listenerStatus is one socket that clients connect to.
@@ -65,7 +78,11 @@ func (s *Server) status() status {
 		PublishReceived: st.PacketsReceived[packet.TypePublish].Load(), PublishSent: st.PacketsSent[packet.TypePublish].Load(),
 		BytesReceived: st.BytesReceived.Load(), BytesSent: g.BytesSent, Dropped: map[string]int64{},
 		MemoryBytes: g.MemoryUsed, MemoryPushback: g.AboveWatermark,
-		Listeners: []listenerStatus{},
+		Store: storeStatus{Mode: "memory"}, Listeners: []listenerStatus{},
+	}
+	if s.opts.Store != nil {
+		f := storeStats(s.opts.Store)
+		out.Store = storeStatus{"disk", s.opts.StoreDir, f.DiskBytes, f.FreeBytes, f.Full, f.Quarantined}
 	}
 	if err := s.notReady(); err != nil {
 		out.Ready, out.NotReady = false, err.Error()

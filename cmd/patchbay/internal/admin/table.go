@@ -107,6 +107,9 @@ func size[N int | int64](bytes N) string {
 	return strconv.FormatFloat(f, 'f', 1, 64) + " " + units[u]
 }
 
+// Size writes bytes for people.
+func Size(bytes int64) string { return size(bytes) }
+
 // number writes an integer with thousands set apart: "1,234,567".
 func number[N int | int64 | uint64](n N) string {
 	s := fmt.Sprint(n)

@@ -167,7 +167,6 @@ func (p *program) serve(ctx context.Context, hangup <-chan os.Signal, server *ad
 	p.log.Info("shutting down", "shutdown_timeout", grace.String())
 	until, cancel := context.WithDeadline(context.Background(), begin.Add(grace))
 	defer cancel()
-	server.EndViews() // of the store, which is closed with the broker
 	err := p.broker.Close(until)
 	end()
 	<-served
