@@ -60,22 +60,50 @@ func (s *Store) commitLoop() {
 		case <-s.closing:
 			closing = true
 		}
-		if b := s.take(ticked, closing); b != nil {
-			if err := s.write(b); err != nil {
-				s.fail(err)
-				s.finish(b, err)
-			} else {
-				s.applied <- b
-			}
-		}
 		if closing {
+			// What comes meanwhile is taken too, within reason.
+			for tries := 0; !s.stop(tries == closeTries); tries++ {
+				s.commit(s.take(false, true))
+			}
+			s.abandonPending(s.reason())
 			return
 		}
+		s.commit(s.take(ticked, false))
 		if !ticking && s.waiting() {
 			timer.Reset(s.o.tune.tick)
 			ticking = true
 		}
 	}
+}
+
+// closeTries is how often the last commit is followed by another one.
+const closeTries = 10
+
+// commit hands a batch, which may be nil, to Pebble.
+func (s *Store) commit(b *batch) {
+	if b == nil {
+		return
+	}
+	if err := s.write(b); err != nil {
+		s.fail(err)
+		s.finish(b, err)
+		return
+	}
+	s.applied <- b
+}
+
+// stop lets nothing be handed over any more, if nothing is pending, or in any
+// case.
+func (s *Store) stop(anyway bool) bool {
+	l := &s.lists
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !anyway && (!l.idle() || len(l.urgent) > 0 || len(l.loose) > 0 || len(l.syncs) > 0) {
+		return false
+	}
+	l.stopped = true
+	s.stopped.Store(true)
+	return true
 }
 
 // finishLoop completes batches when they are synced.
@@ -106,8 +134,7 @@ func (s *Store) waiting() bool {
 
 // take collects what is to be committed now: everything if something forces it,
 // else what is urgent and what is due. With nothing to do it returns nil.
-// closing takes everything, and is the last call.
-func (s *Store) take(ticked, closing bool) *batch {
+func (s *Store) take(ticked, everything bool) *batch {
 	s.taking.Lock()
 	defer s.taking.Unlock()
 	s.enclosed.Lock()
@@ -117,22 +144,26 @@ func (s *Store) take(ticked, closing bool) *batch {
 		now = s.tick.Add(1)
 		s.laterFor++
 	}
-	b := s.batches.Get().(*batch)
 	l := &s.lists
 	l.mu.Lock()
 	if l.stopped {
 		l.mu.Unlock()
 		return nil
 	}
-	all := s.force.Swap(false) || closing
+	b := new(batch)
+	if n := len(l.spare); n > 0 {
+		b, l.spare = l.spare[n-1], l.spare[:n-1]
+	}
+	all := s.force.Swap(false) || everything
 	urgent := l.urgent
 	l.urgent = nil
 	b.loose, l.loose = append(b.loose, l.loose...), l.loose[:0]
 	b.syncs, l.syncs = append(b.syncs, l.syncs...), nil
-	var lazy []*session
+	due := s.due[:0]
 	for i := range l.lazy {
 		if all || ticked && uint32(i) == (now-lazyTicks)%uint32(len(l.lazy)) {
-			lazy = append(lazy, l.lazy[i]...)
+			due = append(due, l.lazy[i]...)
+			clear(l.lazy[i])
 			l.lazy[i] = l.lazy[i][:0]
 		}
 	}
@@ -140,19 +171,17 @@ func (s *Store) take(ticked, closing bool) *batch {
 	if all || len(b.syncs) > 0 || s.laterFor >= deleteTicks {
 		later, l.later, s.laterFor = l.later, nil, 0
 	}
-	if closing {
-		l.stopped = true
-		s.stopped.Store(true)
-	}
 	l.opened = append(l.opened, b)
 	l.mu.Unlock()
 
 	for _, c := range urgent {
 		c.give(b, urgently, all, 0)
 	}
-	for _, c := range lazy {
+	for _, c := range due {
 		c.give(b, lazily, all, now-lazyTicks)
 	}
+	clear(due)
+	s.due = due
 	for _, c := range later {
 		c.give(b, whenever, all, 0)
 	}
@@ -187,7 +216,9 @@ func (c *session) give(b *batch, list int, all bool, due uint32) {
 		b.add(c.key, s)
 	}
 	p.to = len(b.items)
-	p.ops, w.ops = w.ops, nil
+	if len(w.ops) > 0 {
+		p.ops, w.ops = w.ops, nil
+	}
 	p.record, w.record = w.record, nil
 	c.recorded = c.recorded || p.record != nil
 	w.taken = c.ticket
@@ -251,7 +282,9 @@ func (s *Store) finish(b *batch, err error) {
 		s.settle(b)
 	}
 	for i := range b.items {
-		b.items[i].receipt.Done(err)
+		if r := b.items[i].receipt; r != nil {
+			r.Done(err)
+		}
 	}
 	for i := range b.parts {
 		for j := range b.parts[i].ops {
@@ -269,14 +302,22 @@ func (s *Store) finish(b *batch, err error) {
 		done(err)
 	}
 	if err == nil {
-		clear(b.items)
-		clear(b.parts)
-		clear(b.loose)
-		if cap(b.items) < 1<<16 {
-			*b = batch{items: b.items[:0], parts: b.parts[:0], loose: b.loose[:0]}
-			s.batches.Put(b)
-		}
+		l.keep(b)
 	}
+}
+
+// keep keeps a batch's memory for the next ones, unless it is very large.
+func (l *pendingLists) keep(b *batch) {
+	if cap(b.items) > 1<<15 || cap(b.loose) > 1<<15 {
+		return
+	}
+	clear(b.items)
+	clear(b.parts)
+	clear(b.loose)
+	*b = batch{items: b.items[:0], parts: b.parts[:0], loose: b.loose[:0]}
+	l.mu.Lock()
+	l.spare = append(l.spare, b)
+	l.mu.Unlock()
 }
 
 // settle tells the sessions of a batch that it is safe.

@@ -261,7 +261,7 @@ func TestPowerLossWithoutSync(t *testing.T) {
 			c := create(s, "c", false)
 			for i := range 300 {
 				r := store.NewReceipt()
-				m := (&packet.Message{Payload: fmt.Appendf(make([]byte, 0, 300), "%0300d", i), QoS: 1}).Keep(1)
+				m := (&packet.Message{Payload: fmt.Appendf(nil, "%04000d", i), QoS: 1}).Keep(1)
 				c.Add(store.Entry{Message: m, QoS: 1}, 0, false, r)
 				safe(t, r)
 			}
@@ -275,7 +275,7 @@ func TestPowerLossWithoutSync(t *testing.T) {
 			if c := f.sessions["/c"]; c != nil {
 				c.restoredFlight(t)
 				for i, text := range c.drain(t) {
-					if text != fmt.Sprintf("%0300d", i) {
+					if text != fmt.Sprintf("%04000d", i) {
 						t.Fatalf("mode %d, seed %d: message %d is %s", mode, seed, i, text)
 					}
 				}

@@ -31,14 +31,25 @@ func (s *Store) reason() error {
 	return store.ErrClosed
 }
 
-// abandon answers all that is pending and under way. It runs on a goroutine of
+// abandon answers all that is under way and pending. It runs on a goroutine of
 // its own: the committer may be inside of Pebble for good.
 func (s *Store) abandon(err error) {
+	s.stop(true)
 	l := &s.lists
 	l.mu.Lock()
-	l.stopped = true
-	s.stopped.Store(true)
 	open := append([]*batch(nil), l.opened...)
+	l.mu.Unlock()
+	for _, b := range open {
+		s.finish(b, err)
+	}
+	s.abandonPending(err)
+}
+
+// abandonPending answers all that has been handed over and was not taken, once
+// the store is stopped.
+func (s *Store) abandonPending(err error) {
+	l := &s.lists
+	l.mu.Lock()
 	sessions := append(l.urgent, l.later...)
 	for i := range l.lazy {
 		sessions = append(sessions, l.lazy[i]...)
@@ -47,9 +58,6 @@ func (s *Store) abandon(err error) {
 	rest, syncs := l.loose, l.syncs
 	l.urgent, l.later, l.loose, l.syncs = nil, nil, nil, nil
 	l.mu.Unlock()
-	for _, b := range open {
-		s.finish(b, err)
-	}
 	for _, c := range sessions {
 		c.mu.Lock()
 		var receipts []*store.Receipt

@@ -30,6 +30,7 @@ type pendingLists struct {
 	loose  []loose
 	syncs  []func(error)
 	opened []*batch // commits under way
+	spare  []*batch // for the next ones: there are never more than three
 }
 
 // mustForce says that the next commit has to take everything that is pending.

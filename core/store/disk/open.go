@@ -38,7 +38,6 @@ func Open(o Options) (*Store, error) {
 		wake: make(chan struct{}, 1), applied: make(chan *batch),
 		sessions: make(map[uint64]*session), endedKeys: make(map[uint64]bool), broken: make(map[uint64]bool), views: make(map[*View]bool),
 	}
-	s.batches.New = func() any { return new(batch) }
 	s.values.seed = maphash.MakeSeed()
 	s.values.store, s.damage.store, s.damage.logger = s, s, o.Logger
 	vo := o.volume(false)

@@ -92,7 +92,7 @@ func (c *session) cool() {
 		return
 	}
 	c.w = nil
-	*w = work{ops: w.ops[:0]}
+	*w = work{ops: w.ops[:0], head: slotQueue{ring: w.head.ring}}
 	if cap(w.ops) > 64 {
 		w.ops = nil
 	}

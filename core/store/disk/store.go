@@ -50,9 +50,9 @@ type Store struct {
 	force    atomic.Bool // see mustForce
 	stopped  atomic.Bool // lists.stopped
 	tick     atomic.Uint32
-	laterFor int // ticks since the list of removals was taken; the committer's
-	batches  sync.Pool
-	writer   *writer // the committer's
+	laterFor int        // ticks since the list of removals was taken; the committer's
+	due      []*session // scratch space of the committer
+	writer   *writer    // the committer's
 	wake     chan struct{}
 	applied  chan *batch
 

@@ -24,7 +24,8 @@ type writer struct {
 	same map[*packet.Message]sharing
 	refs map[uint64]int64 // what the commit adds to the counts of shared messages
 	// freed is about how many bytes the changes will free.
-	freed int64
+	freed    int64
+	unlooked int64 // bytes written since the volume was last asked to look at the disk
 }
 
 type sharing struct {
@@ -62,8 +63,19 @@ func (s *Store) write(b *batch) (err error) {
 		return fmt.Errorf("store: commit: %w", err)
 	}
 	s.freed.Add(w.freed)
+	w.look()
 	b.pb, w.pb = w.pb, nil
 	return nil
+}
+
+// look has the volume look at the disk once a good part of the reserve may have
+// been used up: within the second that it looks by itself a fast disk takes more
+// than that, and then what is under way would have to wait for space.
+func (w *writer) look() {
+	if w.unlooked += int64(w.pb.Len()); w.unlooked > w.store.o.Reserve/16 {
+		w.unlooked = 0
+		w.store.vol.Look()
+	}
 }
 
 func (w *writer) begin() {
