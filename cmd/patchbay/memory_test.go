@@ -17,6 +17,7 @@ func TestMemoryWatermark(t *testing.T) {
 	t.Parallel()
 	b := start(t, `
 listeners: [{name: tcp, tcp: "127.0.0.1:0"}]
+store: memory # on disk nothing would fill it
 limits: {memory: 96MiB}
 session: {max_queued_messages: 0, max_queued_bytes: 0}
 `)

@@ -96,7 +96,7 @@ func TestUnixSocket(t *testing.T) {
 
 	second := newBroker(t, yaml)
 	second.dir = b.dir
-	second.begin(nil, "serve", "--config", b.file, "--set", "admin.listen=off", "--set", "admin.socket=off")
+	second.begin(nil, "serve", "--config", b.file, "--set", "admin.listen=off", "--set", "admin.socket=off", "--set", "data_dir=another")
 	if line, ok := second.log.awaitLine("listeners[0].unix"); !ok || !strings.Contains(line, "address already in use") {
 		t.Errorf("a socket in use: %q", line)
 	}
