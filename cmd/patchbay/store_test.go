@@ -32,7 +32,7 @@ func TestStoreRefusals(t *testing.T) {
 		t.Helper()
 		line := append(append(wrap, patchbay), append(quiet, "--config", b.file)...)
 		r := command{dir: b.dir}.run(t, line[0], line[1:]...)
-		if want = "^patchbay: (\\S+: )?data_dir: data_dir \\S*patchbay-data/store " + want + "\n$"; r.code != 1 || !regexp.MustCompile(want).MatchString(r.stderr) {
+		if want = "^patchbay: (\\S+: )?data_dir: \\S*patchbay-data/store " + want + "\n$"; r.code != 1 || !regexp.MustCompile(want).MatchString(r.stderr) {
 			t.Errorf("exit status %d, said\n%swant 1 and %s", r.code, r.stderr, want)
 		}
 	}

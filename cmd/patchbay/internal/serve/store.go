@@ -1,9 +1,9 @@
 package serve
 
 import (
-	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/config"
 	"github.com/patchbay-mq/patchbay/core/store"
@@ -33,10 +33,18 @@ func openStore(c *config.Config, log *slog.Logger, failed func(error)) (store.St
 	o.OnFailed = failed
 	s, err := disk.Open(o)
 	if err != nil {
-		return nil, fmt.Errorf("data_dir: %w", err)
+		return nil, folderError{err}
 	}
 	return s, nil
 }
+
+// folderError says which key names the folder that cannot be used.
+type folderError struct{ error }
+
+func (e folderError) Error() string {
+	return "data_dir: " + strings.TrimPrefix(e.error.Error(), "data_dir ")
+}
+func (e folderError) Unwrap() error { return e.error }
 
 // storeError ends the program: what has been accepted but is not stored cannot
 // become safe any more, and only a new start can tell what is left.
