@@ -33,7 +33,11 @@ func (s *Store) compactLoop() {
 		if freed < s.o.tune.compactBytes || freed < int64(s.db.Metrics().Table.Local.LiveSize)/4 {
 			continue
 		}
-		if err := s.compact(ctx); err != nil {
+		s.sweeping.Lock()
+		freed = s.freed.Load()
+		err := s.compact(ctx)
+		s.sweeping.Unlock()
+		if err != nil {
 			if ctx.Err() == nil {
 				s.damage.background(err)
 			}

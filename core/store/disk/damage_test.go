@@ -254,7 +254,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 
 func TestPowerLossWithoutSync(t *testing.T) {
 	for _, mode := range []SyncMode{SyncInterval, SyncNever} {
-		for seed := range uint64(20) {
+		for seed := range uint64(fewer(20)) {
 			fs := vfs.NewCrashableMem()
 			s := open(t, Options{FS: fs, Sync: mode, Interval: time.Hour})
 			load(t, s)

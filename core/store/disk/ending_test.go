@@ -248,7 +248,7 @@ func TestSessionsEndWhileMessagesExpire(t *testing.T) {
 	now.Store(1000)
 	s := open(t, Options{Now: now.Load, tune: tuning{sweepEvery: time.Millisecond}})
 	load(t, s)
-	for round := range 10 {
+	for round := range fewer(10) {
 		var clients []*client
 		for i := range 20 {
 			clients = append(clients, create(s, fmt.Sprint(round, i), false))

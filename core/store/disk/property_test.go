@@ -37,7 +37,7 @@ func TestProperty(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode.name, func(t *testing.T) {
 			t.Parallel()
-			first, n := uint64(1), *propertySeeds
+			first, n := uint64(1), max(fewer(*propertySeeds), 1)
 			if *propertySeed != 0 {
 				first, n = *propertySeed, 1
 			}

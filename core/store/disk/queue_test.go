@@ -24,7 +24,7 @@ func (c *client) inMemory() int {
 }
 
 func TestLongQueueStaysOnDisk(t *testing.T) {
-	const n = 100_000
+	n := fewer(100_000)
 	fs := vfs.NewMem()
 	s := open(t, Options{FS: fs, Sync: SyncNever})
 	load(t, s)
@@ -68,9 +68,6 @@ func TestLongQueueStaysOnDisk(t *testing.T) {
 		if c.Len() != 0 || c.Bytes() != 0 || !c.Empty() {
 			t.Fatalf("Len %d, Bytes %d", c.Len(), c.Bytes())
 		}
-	}
-	if testing.Short() {
-		return
 	}
 	s.Close()
 	s = open(t, Options{FS: fs, Sync: SyncNever})

@@ -196,7 +196,7 @@ func TestFolderShrinks(t *testing.T) {
 		tune: tuning{compactBytes: 1 << 20, compactPause: 50 * time.Millisecond, sweepEvery: 50 * time.Millisecond}})
 	load(t, s)
 	c := create(s, "c", false)
-	const n = 50_000
+	n := fewer(50_000)
 	rng := rand.NewChaCha8([32]byte{1})
 	fill := func(expires int64) {
 		r := store.NewReceipt()
@@ -220,7 +220,6 @@ func TestFolderShrinks(t *testing.T) {
 	until(t, "shrink after settling", func() bool { return full() < before/2 })
 
 	fill(time.Now().UnixMilli() + 1)
-	before = full()
 	until(t, "expire", func() bool { return len(c.expired) == n && c.Len() == 0 })
 	until(t, "shrink after expiry", func() bool { return full() < before/2 })
 	if sum := s.summary(t); sum.Waiting != 0 {

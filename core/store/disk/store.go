@@ -73,6 +73,9 @@ type Store struct {
 	// broken those without a record that can be read: the sweep leaves both alone.
 	endedKeys, broken map[uint64]bool
 
+	// sweeping is held as long as a sweep has a snapshot: meanwhile a compaction
+	// would give nothing back.
+	sweeping sync.Mutex
 	// removing is held by the sweep and by walks while they remove messages.
 	removing sync.Mutex
 	loader   store.Loader

@@ -12,8 +12,8 @@ import (
 // The sweep stands back for sweepRest after each sweepRun, so that it never
 // takes more than half a core from those who serve.
 const (
-	sweepRun  = 2 * time.Millisecond
-	sweepRest = 2 * time.Millisecond
+	sweepRun  = 4 * time.Millisecond
+	sweepRest = 4 * time.Millisecond
 )
 
 // sweepLoop goes over all stored messages: once after Load, to count what waits
@@ -21,8 +21,10 @@ const (
 // expire.
 func (s *Store) sweepLoop() {
 	defer s.running.Done()
+	s.sweeping.Lock()
 	err := s.sweep(s.snapshot, true)
-	_ = s.snapshot.Close() // as long as it is open no space is given back
+	_ = s.snapshot.Close()
+	s.sweeping.Unlock()
 	for err == nil {
 		select {
 		case <-s.closing:
@@ -32,9 +34,11 @@ func (s *Store) sweepLoop() {
 		case <-time.After(s.o.tune.sweepEvery):
 		}
 		if s.mortal.Load() {
+			s.sweeping.Lock()
 			snapshot := s.db.NewSnapshot()
 			err = s.sweep(snapshot, false)
 			_ = snapshot.Close()
+			s.sweeping.Unlock()
 		}
 	}
 	if !s.stopped.Load() {
