@@ -471,8 +471,8 @@ func TestPersistentSubscribers(t *testing.T) {
 			t.Errorf("%s: %+v", args, *m)
 		}
 		b.mu.Lock()
-		if b.persisted != 3 {
-			t.Errorf("%s: %d persistent sessions, want 3", args, b.persisted)
+		if n := b.persisted.Load(); n != 3 {
+			t.Errorf("%s: %d persistent sessions, want 3", args, n)
 		}
 		for id, s := range b.sessions {
 			if s.persistent {

@@ -39,7 +39,7 @@ type fakeBroker struct {
 	mu        sync.Mutex
 	sessions  map[string]*fakeSession
 	filters   map[string][]*fakeSession
-	persisted int // connections without Clean Start
+	persisted atomic.Int64 // connections without Clean Start
 
 	connects, publishes, deliveries    atomic.Int64
 	dropped, doubled, swapped, refused atomic.Int64
@@ -168,7 +168,7 @@ func (b *fakeBroker) attach(nc net.Conn, c *packet.Connect) *fakeSession {
 	defer s.mu.Unlock()
 	s.conn, s.version, s.persistent = nc, c.Version, !c.CleanStart
 	if s.persistent {
-		b.persisted++
+		b.persisted.Add(1)
 	}
 	nc.Write(out)
 	for _, p := range s.queue {
