@@ -48,6 +48,9 @@ func (s *Store) compactLoop() {
 	}
 }
 
+// oldLogsMax is more than Pebble keeps.
+const oldLogsMax = 8
+
 // freePage is how many shared messages are removed at once.
 const freePage = 1024
 
@@ -87,10 +90,11 @@ func (s *Store) compact(ctx context.Context) error {
 	}
 	s.guard.shrink.Store(true)
 	defer s.guard.shrink.Store(false)
-	for range s.db.Metrics().WAL.ObsoleteFiles {
-		if ctx.Err() == nil && failed == nil {
-			failed = s.db.Flush()
+	for range oldLogsMax {
+		if ctx.Err() != nil || failed != nil || s.db.Metrics().WAL.ObsoletePhysicalSize < 1<<20 {
+			break
 		}
+		failed = s.db.Flush()
 	}
 	return failed
 }

@@ -156,6 +156,7 @@ func (c *session) Pop() (e store.Entry, ok bool) {
 	s := w.head.popFront()
 	w.headBytes -= s.size
 	w.bytes -= s.size
+	w.kept = w.head.n > 0
 	e = s.entry
 	if e.QoS == 0 {
 		s.place, s.entry.Message = nowhere, nil

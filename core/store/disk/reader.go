@@ -133,7 +133,7 @@ func (c *session) read() {
 		c.gap.from = from
 		c.keepPage(page)
 	}
-	w.kept = true
+	w.kept = w.head.n > 0
 	owner, ready := c.owner, c.endReading()
 	c.mu.Unlock()
 	if ready && owner != nil {
