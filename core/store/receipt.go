@@ -35,7 +35,8 @@ func (r *Receipt) Done(err error) {
 		return
 	}
 	if err != nil {
-		r.err.CompareAndSwap(nil, &err)
+		first := err // err itself would be allocated in each call
+		r.err.CompareAndSwap(nil, &first)
 	}
 	if r.open.Add(-1) == 0 {
 		r.done(r.result())

@@ -91,7 +91,9 @@ func (s *Store) compact(ctx context.Context) error {
 	s.guard.shrink.Store(true)
 	defer s.guard.shrink.Store(false)
 	for range oldLogsMax {
-		if ctx.Err() != nil || failed != nil || s.db.Metrics().WAL.ObsoletePhysicalSize < 1<<20 {
+		// A log that was flushed becomes an old one a moment later.
+		m := s.db.Metrics()
+		if ctx.Err() != nil || failed != nil || m.WAL.PhysicalSize+m.WAL.ObsoletePhysicalSize < 1<<20 {
 			break
 		}
 		failed = s.db.Flush()

@@ -244,6 +244,7 @@ func TestColdSessionIsSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	runtime.GC()
+	runtime.GC()
 	runtime.ReadMemStats(&after)
 	each := int64(after.HeapAlloc-before.HeapAlloc) / n
 	t.Logf("%d bytes per session", each)
