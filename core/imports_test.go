@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 var layers = map[string][]string{
 	"core":       {"core"},
 	"sdk":        {"sdk"},
-	"pluginhost": {"pluginhost", "sdk", "core/hook", "core/packet", "core/access"},
+	"pluginhost": {"pluginhost", "sdk", "core/hook", "core/packet", "core/access", "core/topic"},
 	"plugins":    {"plugins", "sdk"},
 	"cmd":        {"cmd", "plugins", "pluginhost", "sdk", "core"},
 	"examples":   {"sdk", "core"},

@@ -37,6 +37,10 @@ type Host interface {
 // Client describes a connected client (or the last connection of a session). It
 // is immutable once handed out.
 type Client struct {
+	// Connection is a number that no other connection to this broker has, from 1; 0 if
+	// the session has had none since the start.
+	Connection uint64
+
 	ID        string
 	Username  string
 	Namespace string
@@ -108,6 +112,23 @@ type AuthResult struct {
 	// milliseconds; 0 never.
 	ExpiresAt  int64
 	Attributes map[string]string
+	// Quotas take the place of the broker's limits; nil leaves them all in force.
+	Quotas *Quotas
+
+	// Undecided says that nobody has an opinion: the client is treated as if there was
+	// no host. It counts when neither Accept nor Code is set.
+	Undecided bool
+}
+
+// Quotas bound one client. A field that is 0 leaves the broker's limit in force.
+type Quotas struct {
+	// PublishRate is in messages, PublishBytesRate in bytes a second.
+	PublishRate, PublishBytesRate float64
+	MaxSubscriptions              int
+	// MaxInflight is how many messages are sent without being acknowledged, MaxQueued
+	// how many wait, MaxQueuedBytes their size.
+	MaxInflight, MaxQueued int
+	MaxQueuedBytes         int64
 }
 
 // Verdict says what is to become of a message.
@@ -140,6 +161,8 @@ type AuthorizeRequest struct {
 	Allow  bool
 	Code   packet.ReasonCode
 	Reason string
+	// Disconnect closes the connection with Code if Allow is not set.
+	Disconnect bool
 	// CacheMillis is how long the broker may reuse the answer for this client,
 	// topic and action; 0 not at all.
 	CacheMillis int64
@@ -165,6 +188,12 @@ type SubscribeRequest struct {
 	Subscriptions []packet.Subscription
 	ID            uint32 // Subscription Identifier, 0 none
 	Codes         []packet.ReasonCode
+	// UserProperties are those of the packet; they must not be changed.
+	UserProperties []packet.UserProperty
+	// Disconnect closes the connection with DisconnectCode instead of answering.
+	Disconnect     bool
+	DisconnectCode packet.ReasonCode
+	Reason         string
 }
 
 // UnsubscribeRequest is an UNSUBSCRIBE; an error in Codes refuses a filter.
@@ -172,6 +201,11 @@ type UnsubscribeRequest struct {
 	Client  *Client
 	Filters []string
 	Codes   []packet.ReasonCode
+	// UserProperties, Disconnect, DisconnectCode and Reason: see SubscribeRequest.
+	UserProperties []packet.UserProperty
+	Disconnect     bool
+	DisconnectCode packet.ReasonCode
+	Reason         string
 }
 
 // ReceiveRequest is one delivery to one receiver.
@@ -210,6 +244,15 @@ type Event struct {
 	Reason string
 	// Publisher is who published the message of a Delivered or Dropped event.
 	Publisher string
+	// Namespace is that of Message or Topic if Client is nil; empty is the default one.
+	Namespace string
+	// Subscription and its Identifier (0 none) are those of Subscribed.
+	Subscription   *packet.Subscription
+	SubscriptionID uint32
+	// Plugin is the plugin of PluginStateChanged, or the one that dropped or gave up the
+	// message of Dropped or DeadLettered; State is the host's own.
+	Plugin string
+	State  uint8
 }
 
 // Why a message was dropped: the Reason of a Dropped event and the label of the

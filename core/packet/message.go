@@ -33,6 +33,9 @@ type Message struct {
 	// Expires is when the Message Expiry Interval ends, in Unix milliseconds;
 	// NoExpiry if it has none.
 	Expires int64
+	// Origin says that a plugin published it; nil otherwise. It is immutable, and lost
+	// when a message is read back from a store.
+	Origin *Origin
 	// QoS is the QoS of publication.
 	QoS byte
 	// Retain is the RETAIN flag of publication.
@@ -41,6 +44,13 @@ type Message struct {
 	refs  atomic.Int32
 	class int8
 	buf   []byte
+}
+
+// Origin is the plugin that a message comes from.
+type Origin struct {
+	Plugin string
+	// Hops counts the plugins that have published this message or what it answers to.
+	Hops uint8
 }
 
 // Kept messages live in size classes so that a steady flow of QoS 1 and 2
@@ -67,7 +77,7 @@ func (m *Message) Keep(id uint64) *Message {
 	t, p := len(m.Topic), len(m.Topic)+len(m.Props)
 	k.Topic, k.Props, k.Payload = b[:t:t], b[t:p:p], b[p:n:n]
 	k.Publisher, k.ID, k.Received, k.Expires = m.Publisher, id, m.Received, m.Expires
-	k.QoS, k.Retain = m.QoS, m.Retain
+	k.QoS, k.Retain, k.Origin = m.QoS, m.Retain, m.Origin
 	k.refs.Store(1)
 	return k
 }
@@ -91,7 +101,7 @@ func (m *Message) Unref() {
 		panic("packet: Message.Unref without a reference")
 	}
 	if m.class != unpooled {
-		m.Publisher = ""
+		m.Publisher, m.Origin = "", nil
 		messagePools[m.class].Put(m)
 	}
 }
