@@ -51,7 +51,7 @@ func TestFirstRuleThatAppliesDecides(t *testing.T) {
 	}
 }
 
-// Covers and overlaps are held against what they mean: all short topic names
+// Covers and Overlaps are held against what they mean: all short topic names
 // over a small alphabet.
 func TestCoversAndOverlapsByEnumeration(t *testing.T) {
 	parts := []string{"a", "b", "$x", ""}
@@ -92,8 +92,8 @@ func TestCoversAndOverlapsByEnumeration(t *testing.T) {
 		if got := Covers(x, y); got != covers {
 			t.Fatalf("Covers(%q, %q) = %v", x, y, got)
 		}
-		if got := overlaps(x, y); got != meets {
-			t.Fatalf("overlaps(%q, %q) = %v", x, y, got)
+		if got := Overlaps(x, y); got != meets {
+			t.Fatalf("Overlaps(%q, %q) = %v", x, y, got)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func (p *Permissions) MaySubscribe(filter string, qos byte, now int64) bool {
 		if r.Allow && Covers(r.Filter, filter) {
 			return true
 		}
-		if !r.Allow && overlaps(r.Filter, filter) {
+		if !r.Allow && Overlaps(r.Filter, filter) {
 			return false
 		}
 	}
@@ -149,8 +149,8 @@ func Covers(outer, inner string) bool {
 	}
 }
 
-// overlaps reports whether some Topic Name matches both filters.
-func overlaps(a, b string) bool {
+// Overlaps reports whether some Topic Name matches both filters.
+func Overlaps(a, b string) bool {
 	if startsWild(a) && strings.HasPrefix(b, "$") || startsWild(b) && strings.HasPrefix(a, "$") {
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/patchbay-mq/patchbay/core/access"
 	"github.com/patchbay-mq/patchbay/core/packet"
 )
 
@@ -25,6 +26,10 @@ type Broker interface {
 	// Disconnect closes a client's connection, or ends its session. It reports whether
 	// there was one that r speaks of.
 	Disconnect(r DisconnectRequest) bool
+	// SetPermissions gives the connection of that number other permissions, soon: before
+	// the next packet that it has not read yet. It reports whether there is such a
+	// connection.
+	SetPermissions(namespace, clientID string, connection uint64, p *access.Permissions) bool
 	// Sessions calls fn for sessions, connected or not, until it returns false, in no
 	// order. Those that come or go meanwhile may be missing. All namespaces are walked
 	// if all is set.

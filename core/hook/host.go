@@ -57,8 +57,11 @@ type Client struct {
 	TLS *tls.ConnectionState
 	// ConnectedAt is in Unix milliseconds.
 	ConnectedAt int64
-	// Permissions were given at authentication; nil allows everything.
+	// Permissions were given at authentication, or later; nil allows everything.
 	Permissions *access.Permissions
+	// Permitted says that they came from somebody else than who has accepted the client,
+	// and so may be given anew; see AuthResult.Permitted.
+	Permitted bool
 	// Attributes were given at authentication, for later hooks.
 	Attributes map[string]string
 }
@@ -102,8 +105,10 @@ type AuthResult struct {
 	// Username, ClientID and Namespace replace what the client claimed; empty
 	// keeps it.
 	Username, ClientID, Namespace string
-	// Permissions are evaluated by the broker itself; nil allows everything.
+	// Permissions are evaluated by the broker itself; nil allows everything. They also
+	// count when Undecided is set. Permitted is kept in Client.Permitted.
 	Permissions *access.Permissions
+	Permitted   bool
 	// MaxSessionExpiry caps the Session Expiry Interval, in seconds, when
 	// CapSessionExpiry is set.
 	CapSessionExpiry bool

@@ -1,0 +1,417 @@
+package pluginhost
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/patchbay-mq/patchbay/core/hook"
+	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/pluginhost/internal/convert"
+	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
+)
+
+// call is one Batch on its way to a plugin and back.
+//
+// It is used again and again by its run as long as the plugin answers at once.
+// Otherwise it may be answered by three: the runtime (returned), the plugin, about
+// what it has put off (complete), and the clock (late). mu is for these; whoever
+// settles the call goes on with the run. Once the deadline has passed before the
+// runtime has answered, batch and answer are the runtime's, and the call is given up
+// with them.
+type call struct {
+	run    *run
+	hook   *hooked
+	batch  pluginv1.Batch
+	answer pluginv1.Answer
+	index  []int // of the request that each event of the batch is about
+	began  int64
+
+	// What events point to.
+	messages []pluginv1.Message
+	auth     pluginv1.Authentication
+	connect  pluginv1.Connect
+	client   *hook.Client // that the last element of batch.Clients describes
+	kept     []*packet.Message
+
+	back func(error) // c.returned
+
+	mu       sync.Mutex
+	waiting  bool // somebody else than the run's goroutine will settle it
+	answered bool // by the runtime
+	settled  bool
+	holding  bool // references to kept
+	timer    *time.Timer
+	id       uint64
+	known    bool             // by its id to generation.Complete
+	put      map[int]struct{} // events that were put off and are not completed
+	early    map[int]*pluginv1.Verdict
+}
+
+func newCall() *call {
+	c := &call{}
+	c.back = c.returned
+	return c
+}
+
+// reset makes c ready for a batch to the plugin of k.
+func (c *call) reset(r *run, k *hooked) {
+	c.run, c.hook = r, k
+	c.batch.Point, c.batch.DeadlineMs = k.point, uint32(k.deadline/time.Millisecond)
+	c.batch.Clients, c.batch.Events = c.batch.Clients[:0], c.batch.Events[:0]
+	c.answer.Verdicts, c.answer.Error = c.answer.Verdicts[:0], ""
+	c.index, c.messages, c.kept, c.client = c.index[:0], c.messages[:0], c.kept[:0], nil
+	c.waiting, c.answered, c.settled, c.holding, c.timer, c.known = false, false, false, false, nil, false
+	clear(c.put)
+	clear(c.early)
+}
+
+// full reports whether no further event fits.
+func (c *call) full() bool { return len(c.batch.Events) >= c.hook.maxBatch }
+
+// add appends an event about a request. The event is to be filled in before the next
+// one is added.
+func (c *call) add(request int, client *hook.Client) *pluginv1.Event {
+	n := len(c.batch.Events)
+	if n < cap(c.batch.Events) {
+		c.batch.Events = c.batch.Events[:n+1]
+	} else {
+		c.batch.Events = append(c.batch.Events, pluginv1.Event{})
+	}
+	e := &c.batch.Events[n]
+	*e = pluginv1.Event{Subscriptions: e.Subscriptions[:0], UserProperties: e.UserProperties[:0]}
+	e.Client = c.clientNumber(client)
+	c.index = append(c.index, request)
+	return e
+}
+
+// clientNumber describes a client in the batch, once if it comes several times in a
+// row.
+func (c *call) clientNumber(client *hook.Client) uint32 {
+	if client == nil {
+		return 0
+	}
+	if client != c.client {
+		c.client = client
+		n := len(c.batch.Clients)
+		if n < cap(c.batch.Clients) {
+			c.batch.Clients = c.batch.Clients[:n+1]
+		} else {
+			c.batch.Clients = append(c.batch.Clients, pluginv1.Client{})
+		}
+		convert.Client(&c.batch.Clients[n], client, c.hook.fields)
+	}
+	return uint32(len(c.batch.Clients))
+}
+
+// message describes m for an event of the batch. n is how many messages the batch may
+// get at most.
+func (c *call) message(m *packet.Message, n int, now int64) *pluginv1.Message {
+	if cap(c.messages) < n {
+		c.messages = make([]pluginv1.Message, 0, n) // events point into it: it must not move
+	}
+	c.messages = c.messages[:len(c.messages)+1]
+	x := &c.messages[len(c.messages)-1]
+	convert.Message(x, m, c.hook.fields, now)
+	c.kept = append(c.kept, m)
+	return x
+}
+
+// ask hands the batch to the plugin, and reports whether it is settled; if not, the
+// run goes on elsewhere.
+func (c *call) ask(alive bool) bool {
+	h, k := c.run.host, c.hook
+	now := h.nanos()
+	if !alive || !k.plugin.breaker.allows(now) {
+		if alive {
+			k.gen.leave()
+		}
+		c.failAll()
+		return true
+	}
+	c.began = now
+	k.stats.calls.Add(1)
+	k.stats.events.Add(int64(len(c.batch.Events)))
+	k.gen.number(c)
+	answered, err := k.gen.inst.Process(&c.batch, &c.answer, c.back)
+	if answered {
+		k.stats.latency.observe(time.Duration(h.nanos() - now))
+		c.mu.Lock()
+		c.answered = true
+		complete := c.take(err)
+		if complete {
+			c.settle()
+		}
+		c.mu.Unlock()
+		if complete {
+			k.gen.leave()
+			return true
+		}
+	}
+	return c.await()
+}
+
+// await leaves the call to be settled later, unless that has happened already.
+func (c *call) await() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = true
+	if c.settled {
+		// Somebody has been quick, and has left the rest of the run to this goroutine.
+		return true
+	}
+	for _, m := range c.kept {
+		if m.Kept() {
+			m.Ref()
+		}
+	}
+	c.holding = true
+	c.timer = time.AfterFunc(c.hook.deadline-time.Duration(c.run.host.nanos()-c.began), c.late)
+	return false
+}
+
+// returned is the runtime's answer, if it comes later. c may have been settled by its
+// deadline.
+func (c *call) returned(err error) {
+	h, k := c.run.host, c.hook
+	k.stats.latency.observe(time.Duration(h.nanos() - c.began))
+	c.mu.Lock()
+	c.answered = true
+	if c.settled {
+		c.release()
+		c.mu.Unlock()
+		k.gen.leave()
+		return
+	}
+	complete := c.take(err)
+	if complete {
+		c.settle()
+	}
+	resume := complete && c.waiting
+	c.mu.Unlock()
+	if complete {
+		k.gen.leave()
+	}
+	if resume {
+		c.run.resume()
+	}
+}
+
+// complete is a verdict that was put off. It reports whether that is still waited for.
+func (c *call) complete(i int, v *pluginv1.Verdict) bool {
+	c.mu.Lock()
+	if c.settled || i >= len(c.batch.Events) {
+		c.mu.Unlock()
+		return false
+	}
+	own := new(pluginv1.Verdict)
+	if err := own.Unmarshal(v.AppendTo(nil)); err != nil {
+		c.mu.Unlock()
+		return false
+	}
+	own.Event = uint32(i)
+	_, wanted := c.put[i]
+	if !wanted {
+		// The plugin's call has not returned yet: then it may still put it off.
+		if known := c.early[i]; !c.answered && known == nil {
+			if c.early == nil {
+				c.early = map[int]*pluginv1.Verdict{}
+			}
+			c.early[i] = own
+			c.mu.Unlock()
+			return true
+		}
+		c.mu.Unlock()
+		return false
+	}
+	c.completed(i, own)
+	last := len(c.put) == 0
+	if last {
+		c.settle()
+	}
+	resume := last && c.waiting
+	c.mu.Unlock()
+	if last {
+		c.hook.gen.leave()
+	}
+	if resume {
+		c.run.resume()
+	}
+	return true
+}
+
+// completed acts on a verdict that comes after its batch was answered.
+func (c *call) completed(i int, v *pluginv1.Verdict) {
+	delete(c.put, i)
+	if err := c.check(v); err != nil || v.Action == pluginv1.ActionDefer {
+		if err == nil {
+			err = errors.New("a verdict that was put off was put off again")
+		}
+		c.hook.failed(err, false)
+		c.byPolicy(i)
+		return
+	}
+	c.verdict(v)
+}
+
+// late is the deadline.
+func (c *call) late() {
+	k := c.hook
+	c.mu.Lock()
+	if c.settled {
+		c.mu.Unlock()
+		return
+	}
+	k.failed(fmt.Errorf("no answer within %s", k.deadline), true)
+	answered := c.answered
+	if answered {
+		for i := range c.put {
+			c.byPolicy(i)
+		}
+	} else {
+		c.failAll()
+	}
+	c.settled = true
+	k.gen.forget(c)
+	if answered {
+		c.release()
+	}
+	run := c.run
+	run.call = newCall() // this one is the runtime's for as long as it likes
+	c.mu.Unlock()
+	if answered {
+		k.gen.leave()
+	}
+	run.resume()
+}
+
+// settle is called with mu held when everything has been decided in time.
+func (c *call) settle() {
+	c.settled = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.hook.gen.forget(c)
+	c.release()
+}
+
+// release gives back the references that were taken for a runtime that answers later.
+func (c *call) release() {
+	if !c.holding {
+		return
+	}
+	c.holding = false
+	for _, m := range c.kept {
+		m.Unref()
+	}
+}
+
+// take acts on the runtime's answer, and reports whether nothing was put off.
+func (c *call) take(err error) bool {
+	k := c.hook
+	if err == nil {
+		err = c.valid()
+	}
+	if err != nil {
+		k.failed(err, false)
+		c.failAll()
+		return true
+	}
+	k.worked()
+	for i := range c.answer.Verdicts {
+		v := &c.answer.Verdicts[i]
+		switch v.Action {
+		case pluginv1.ActionContinue:
+			k.stats.verdicts[v.Action].Add(1)
+		case pluginv1.ActionDefer:
+			k.stats.verdicts[v.Action].Add(1)
+			if c.put == nil {
+				c.put = map[int]struct{}{}
+			}
+			c.put[int(v.Event)] = struct{}{}
+		default:
+			c.verdict(v)
+		}
+	}
+	for i, v := range c.early {
+		if _, ok := c.put[i]; ok {
+			c.completed(i, v)
+		}
+	}
+	clear(c.early)
+	if len(c.put) > 0 {
+		k.gen.remember(c)
+		return false
+	}
+	return true
+}
+
+func (c *call) verdict(v *pluginv1.Verdict) {
+	c.hook.stats.verdicts[v.Action].Add(1)
+	c.run.work.decide(c, int(v.Event), v)
+}
+
+// failAll answers all events by the failure policy.
+func (c *call) failAll() {
+	for i := range c.batch.Events {
+		c.byPolicy(i)
+	}
+}
+
+func (c *call) byPolicy(i int) {
+	c.hook.stats.policy.Add(1)
+	if c.hook.failure != pluginv1.FailurePolicyContinue {
+		c.run.work.fail(c, i)
+	}
+}
+
+// valid checks an answer as a whole, before anything of it takes effect.
+func (c *call) valid() error {
+	if c.answer.Error != "" {
+		return errors.New(c.answer.Error)
+	}
+	var seen uint64
+	for i := range c.answer.Verdicts {
+		v := &c.answer.Verdicts[i]
+		if int(v.Event) >= len(c.batch.Events) {
+			return fmt.Errorf("the answer has a verdict on event %d of a batch of %d", v.Event, len(c.batch.Events))
+		}
+		if v.Event < 64 {
+			if seen&(1<<v.Event) != 0 {
+				return fmt.Errorf("the answer has two verdicts on event %d", v.Event)
+			}
+			seen |= 1 << v.Event
+		}
+		if err := c.check(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check checks one verdict.
+func (c *call) check(v *pluginv1.Verdict) error {
+	p := c.hook.point
+	if !p.Permits(v.Action) {
+		return fmt.Errorf("%s cannot be answered with %s", pointName(p), v.Action)
+	}
+	if v.ReasonCode > 0xFF || v.ReasonCode != 0 && v.ReasonCode < 0x80 {
+		return fmt.Errorf("reason_code %d of %s: it must be from 128 to 255", v.ReasonCode, v.Action)
+	}
+	if v.Changed != 0 || len(v.Additional) > 0 {
+		return checkChanges(p, v)
+	}
+	if v.Auth != nil {
+		if err := checkAuth(v.Auth); err != nil {
+			return err
+		}
+	}
+	if len(v.Filters) > 0 {
+		return checkFilters(&c.batch.Events[v.Event], v)
+	}
+	if v.Action == pluginv1.ActionChallenge && c.batch.Events[v.Event].Authentication.Method == "" {
+		return errors.New("ACTION_CHALLENGE where the client has no Authentication Method")
+	}
+	return nil
+}

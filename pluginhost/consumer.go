@@ -1,0 +1,123 @@
+package pluginhost
+
+import (
+	"context"
+	"time"
+
+	"github.com/patchbay-mq/patchbay/pluginhost/consume"
+	"github.com/patchbay-mq/patchbay/sdk/instance"
+	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
+)
+
+// consumer is one of a plugin's consumers with what was asked for when it was opened.
+type consumer struct {
+	spec   *pluginv1.Consumer
+	spaces []string
+	runner *consume.Runner
+	stats  *hookStats
+}
+
+// pin lends the plugin's present instance to a consumer.
+func (p *plugin) pin() (instance.Plugin, func(), bool) {
+	g := p.gen.Load()
+	if g == nil || !g.enter() {
+		return nil, nil, false
+	}
+	if !p.breaker.allows(p.host.nanos()) {
+		g.leave()
+		return nil, nil, false
+	}
+	return g.inst, g.leave, true
+}
+
+// openConsumers makes what runs that which g wants. It is called with life held.
+func (p *plugin) openConsumers(ctx context.Context, g *generation) error {
+	defer p.listConsumers()
+	wanted := map[string]*pluginv1.Consumer{}
+	for i := range g.wanted.Consumers {
+		c := &g.wanted.Consumers[i]
+		wanted[c.Name] = c
+	}
+	for name, c := range p.consumers {
+		w := wanted[name]
+		if w == nil || !pluginv1.Equal(w, c.spec) || !sameSet(c.spaces, g.spec.Namespaces) {
+			p.closeConsumer(ctx, name)
+		}
+	}
+	for name, w := range wanted {
+		if p.consumers[name] != nil {
+			p.consumers[name].runner.Use(p.pin)
+			continue
+		}
+		c := &consumer{spec: w, spaces: g.spec.Namespaces, stats: new(hookStats)}
+		var err error
+		c.runner, err = consume.New(consume.Options{
+			Plugin: p.name, Spec: w, Broker: p.host.o.Broker, Namespaces: g.spec.Namespaces, Log: p.host.log,
+			Called: func(took time.Duration, messages int, err error) { p.consumed(c, took, messages, err) },
+		})
+		if err != nil {
+			return err
+		}
+		c.runner.Use(p.pin)
+		p.consumers[name] = c
+	}
+	return nil
+}
+
+// consumed notes a batch.
+func (p *plugin) consumed(c *consumer, took time.Duration, messages int, err error) {
+	c.stats.calls.Add(1)
+	c.stats.events.Add(int64(messages))
+	c.stats.latency.observe(took)
+	switch {
+	case err == nil:
+		if p.breaker.worked() {
+			p.changeState(pluginv1.PluginStateDegraded, pluginv1.PluginStateServing, "")
+		}
+	default:
+		c.stats.failures.Add(1)
+		if p.breaker.failed(p.host.nanos()) {
+			p.changeState(pluginv1.PluginStateServing, pluginv1.PluginStateDegraded, err.Error())
+		}
+	}
+}
+
+// resumeConsumers has the consumers look again whether the plugin can be asked.
+func (p *plugin) resumeConsumers() {
+	p.life.Lock()
+	defer p.life.Unlock()
+	for _, c := range p.consumers {
+		c.runner.Resume()
+	}
+}
+
+func (p *plugin) closeConsumer(ctx context.Context, name string) {
+	if err := p.consumers[name].runner.Close(ctx); err != nil {
+		p.log.Warn("a consumer was closed while its plugin was at work: what it had comes again", "error", err)
+	}
+	delete(p.consumers, name)
+}
+
+func (p *plugin) closeConsumers(ctx context.Context) {
+	defer p.listConsumers()
+	for name := range p.consumers {
+		p.closeConsumer(ctx, name)
+	}
+}
+
+// sameSet reports whether two lists have the same elements.
+func sameSet(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	has := map[string]int{}
+	for _, s := range a {
+		has[s]++
+	}
+	for _, s := range b {
+		if has[s]--; has[s] < 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,239 @@
+package pluginhost
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/patchbay-mq/patchbay/core/access"
+	"github.com/patchbay-mq/patchbay/core/topic"
+	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
+)
+
+// features are the names of what this host has beyond the first release of the
+// contract.
+var features = []string{"permit"}
+
+// defaultGrants are had by every plugin that does not get them taken away.
+var defaultGrants = []string{"log", "metrics", "timers"}
+
+// checkManifest checks what a plugin says of itself. How it runs decides about some of
+// it.
+func checkManifest(m *pluginv1.Manifest, rt Runtime) error {
+	if !validName(m.Name) {
+		return fmt.Errorf("name %q: 1 to 64 of a-z, 0-9 and \"-\", beginning with a letter", m.Name)
+	}
+	for _, f := range m.NeededFeatures {
+		if !slices.Contains(features, f) {
+			return fmt.Errorf("it needs the feature %q, which this version of the broker does not have: use a newer broker, or an older version of the plugin", f)
+		}
+	}
+	if m.Instances > 1 {
+		return fmt.Errorf("instances is %d: it can be 0 or 1", m.Instances)
+	}
+	waits := rt == Process || rt == WASM && (m.Instances == 1 || m.Preemptible)
+	if err := checkHooks(m.Hooks, waits); err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for i := range m.Consumers {
+		c := &m.Consumers[i]
+		if !validName(c.Name) && !(c.Name != "" && validName("a"+c.Name)) {
+			return fmt.Errorf("consumers[%d]: name %q: 1 to 64 of a-z, 0-9 and \"-\"", i, c.Name)
+		}
+		if names[c.Name] {
+			return fmt.Errorf("consumers[%d]: the name %q is there twice", i, c.Name)
+		}
+		names[c.Name] = true
+		if err := checkConsumer(c); err != nil {
+			return fmt.Errorf("consumer %q: %w", c.Name, err)
+		}
+	}
+	for i, g := range m.Grants {
+		if g.Name == "" {
+			return fmt.Errorf("grants[%d]: it has no name", i)
+		}
+	}
+	for i, r := range m.HTTPRoutes {
+		if strings.HasPrefix(r.Path, "/") {
+			return fmt.Errorf("http_routes[%d]: path %q must not begin with \"/\"", i, r.Path)
+		}
+	}
+	return nil
+}
+
+// checkHooks checks hooks. waits says that the plugin cannot always answer at once.
+func checkHooks(hooks []pluginv1.Hook, waits bool) error {
+	seen := map[pluginv1.Point]bool{}
+	for i := range hooks {
+		h := &hooks[i]
+		if h.Point.Mode() == 0 {
+			return fmt.Errorf("hooks[%d]: point %d is none", i, h.Point)
+		}
+		if err := checkHook(h, waits); err != nil {
+			return fmt.Errorf("hook %s: %w", pointName(h.Point), err)
+		}
+		if seen[h.Point] {
+			return fmt.Errorf("hook %s is there twice", pointName(h.Point))
+		}
+		seen[h.Point] = true
+	}
+	return nil
+}
+
+func checkHook(h *pluginv1.Hook, waits bool) error {
+	for _, f := range h.TopicFilters {
+		if err := checkFilter(f); err != nil {
+			return err
+		}
+	}
+	authOnly := uint32(pluginv1.FieldPassword | pluginv1.FieldConnect)
+	switch {
+	case h.MinQoS > 2:
+		return fmt.Errorf("min_qos is %d", h.MinQoS)
+	case h.MaxBatch > maxEvents:
+		return fmt.Errorf("max_batch is %d, more than %d", h.MaxBatch, maxEvents)
+	case h.MaxDelayMs > 1000:
+		return fmt.Errorf("max_delay_ms is %d, more than 1,000", h.MaxDelayMs)
+	case h.DeadlineMs > 60_000:
+		return fmt.Errorf("deadline_ms is %d, more than 60,000", h.DeadlineMs)
+	case h.Fields&authOnly != 0 && h.Point != pluginv1.PointAuthenticate:
+		return errors.New("FIELD_PASSWORD and FIELD_CONNECT are for authenticate only")
+	case waits && (h.Point == pluginv1.PointAuthorizeReceive || h.Point == pluginv1.PointInterceptDeliver):
+		return errors.New("a delivery cannot wait, so that only a builtin plugin, or one in WebAssembly without \"instances: 1\" and \"preemptible\", can have this hook")
+	case h.Failure > pluginv1.FailurePolicyDrop:
+		return fmt.Errorf("failure is %d", h.Failure)
+	case h.Failure == pluginv1.FailurePolicyDrop && !h.Point.Permits(pluginv1.ActionDrop):
+		return errors.New("failure \"drop\" is impossible here")
+	case h.Failure == pluginv1.FailurePolicyDeny && !h.Point.Permits(pluginv1.ActionDeny) && h.Point.Mode() != pluginv1.Observation:
+		return errors.New("failure \"deny\" is impossible here")
+	}
+	return nil
+}
+
+func checkConsumer(c *pluginv1.Consumer) error {
+	if len(c.TopicFilters) == 0 {
+		return errors.New("it has no topic filters")
+	}
+	for _, f := range c.TopicFilters {
+		if err := checkFilter(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkFilter(f string) error {
+	if strings.HasPrefix(f, topic.SharePrefix) {
+		return fmt.Errorf("topic filter %q: it must be without $share", f)
+	}
+	if err := topic.ValidFilter(f); err != nil {
+		return fmt.Errorf("topic filter %q: %w", f, err)
+	}
+	return nil
+}
+
+func validName(s string) bool {
+	if len(s) == 0 || len(s) > 64 || s[0] < 'a' || s[0] > 'z' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// grantsOf are the grants that a plugin gets, those included that all have.
+func grantsOf(s *Spec) []pluginv1.Grant {
+	list := slices.Clone(s.Grants)
+	for _, name := range defaultGrants {
+		if !slices.Contains(s.Revoked, name) && !hasGrant(s.Grants, name) {
+			list = append(list, pluginv1.Grant{Name: name})
+		}
+	}
+	return list
+}
+
+func hasGrant(list []pluginv1.Grant, name string) bool {
+	return slices.ContainsFunc(list, func(g pluginv1.Grant) bool { return g.Name == name })
+}
+
+// missing returns the grants that a plugin asks for and does not get.
+func missing(m *pluginv1.Manifest, s *Spec) (needed, optional []pluginv1.Grant) {
+	have := grantsOf(s)
+	for _, g := range m.Grants {
+		switch {
+		case hasGrant(have, g.Name):
+		case g.Optional:
+			optional = append(optional, g)
+		default:
+			needed = append(needed, g)
+		}
+	}
+	return needed, optional
+}
+
+// narrowedWithin checks that what a plugin wants with its config lies within its
+// manifest.
+func narrowedWithin(n *pluginv1.Narrowed, m *pluginv1.Manifest, waits bool) error {
+	if err := checkHooks(n.Hooks, waits); err != nil {
+		return err
+	}
+	for i := range n.Hooks {
+		h := &n.Hooks[i]
+		j := slices.IndexFunc(m.Hooks, func(x pluginv1.Hook) bool { return x.Point == h.Point })
+		if j < 0 {
+			return fmt.Errorf("narrowed: hook %s is not in the manifest", pointName(h.Point))
+		}
+		of := &m.Hooks[j]
+		if err := inside(h.TopicFilters, of.TopicFilters, h.Namespaces, of.Namespaces, h.Fields, of.Fields, h.MinQoS, of.MinQoS); err != nil {
+			return fmt.Errorf("narrowed: hook %s: %w", pointName(h.Point), err)
+		}
+	}
+	for i := range n.Consumers {
+		c := &n.Consumers[i]
+		j := slices.IndexFunc(m.Consumers, func(x pluginv1.Consumer) bool { return x.Name == c.Name })
+		if j < 0 {
+			return fmt.Errorf("narrowed: consumer %q is not in the manifest", c.Name)
+		}
+		if err := checkConsumer(c); err != nil {
+			return fmt.Errorf("narrowed: consumer %q: %w", c.Name, err)
+		}
+		of := &m.Consumers[j]
+		if err := inside(c.TopicFilters, of.TopicFilters, c.Namespaces, of.Namespaces, c.Fields, of.Fields, c.MinQoS, of.MinQoS); err != nil {
+			return fmt.Errorf("narrowed: consumer %q: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+// inside checks what must not be wider than the manifest.
+func inside(filters, ofFilters, spaces, ofSpaces []string, fields, ofFields, qos, ofQoS uint32) error {
+	if len(ofFilters) > 0 {
+		if len(filters) == 0 {
+			return errors.New("topic_filters: all topics are more than the manifest has")
+		}
+		for _, f := range filters {
+			if !slices.ContainsFunc(ofFilters, func(of string) bool { return access.Covers(of, f) }) {
+				return fmt.Errorf("topic filter %q is not covered by the manifest", f)
+			}
+		}
+	}
+	switch {
+	case fields&^ofFields != 0:
+		return fmt.Errorf("fields %#x are more than the manifest has", fields&^ofFields)
+	case qos < ofQoS:
+		return fmt.Errorf("min_qos %d is lower than in the manifest", qos)
+	case len(ofSpaces) > 0 && len(spaces) == 0:
+		return errors.New("namespaces: all are more than the manifest has")
+	}
+	for _, s := range spaces {
+		if len(ofSpaces) > 0 && !slices.Contains(ofSpaces, s) {
+			return fmt.Errorf("namespace %q is not in the manifest", s)
+		}
+	}
+	return nil
+}
