@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -487,6 +488,9 @@ func (h *Host) Close(ctx context.Context) error {
 	go func() {
 		h.running.Wait()
 		h.services.Close()
+		if h.sockets != "" {
+			_ = os.RemoveAll(h.sockets)
+		}
 		close(ended)
 	}()
 	select {

@@ -50,6 +50,7 @@ type Host struct {
 	o        Options
 	log      *slog.Logger
 	services *services.Services
+	sockets  string // a folder for those of processes; "": that for temporary files
 	table    atomic.Pointer[table]
 
 	// changing is held while plugins come, go or are exchanged.
@@ -79,6 +80,9 @@ func New(o Options) (*Host, error) {
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.table.Store(new(table))
 	var err error
+	if h.sockets, err = socketDir(o.DataDir); err != nil {
+		return nil, err
+	}
 	h.services, err = services.New(services.Options{
 		Broker: o.Broker, Values: o.Values, ErrNotFound: o.NotFound, ErrConflict: o.Conflict, Logger: h.log, Secrets: o.Secret,
 		BansChanged: h.bansChanged, Invalidated: h.invalidated,

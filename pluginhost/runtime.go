@@ -79,7 +79,7 @@ func (h *Host) unknownBuiltin(s *Spec) error {
 
 func (h *Host) loadProgram(s *Spec) (code, error) {
 	o := process.Options{
-		Path: s.Path, Args: s.Args, SHA256: s.SHA256, Dev: s.Dev, Env: s.Env, StateDir: h.stateDir(s.Name),
+		Path: s.Path, Args: s.Args, SHA256: s.SHA256, Dev: s.Dev, Env: s.Env, StateDir: h.stateDir(s.Name), SocketDir: h.sockets,
 	}
 	if r, ok := h.o.Reattach[s.Name]; ok {
 		o.Reattach = &r

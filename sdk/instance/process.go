@@ -15,4 +15,8 @@ const (
 	// HostServicesID is the GRPCBroker id under which the host serves service Host
 	// before it calls Start.
 	HostServicesID = 1
+	// LifelineKey is an environment variable that the host sets to LifelineStdin if standard
+	// input is a pipe that ends when the host does: the plugin ends with it then.
+	LifelineKey   = "PATCHBAY_PLUGIN_LIFELINE"
+	LifelineStdin = "stdin"
 )

@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"io"
+	"os"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
@@ -16,6 +17,9 @@ import (
 // Standard output belongs to the handshake; what is written to it afterwards, and
 // standard error, reaches the host's log.
 func Serve(open instance.Open) {
+	if os.Getenv(instance.LifelineKey) == instance.LifelineStdin {
+		go endWithHost()
+	}
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion: instance.ProtocolVersion, MagicCookieKey: instance.CookieKey, MagicCookieValue: instance.CookieValue,
@@ -31,6 +35,12 @@ func Serve(open instance.Open) {
 	})
 }
 
+// endWithHost ends the program when the host has ended, however that was.
+func endWithHost() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(1)
+}
+
 // grpcPlugin is the plugin's half of a go-plugin plugin.
 type grpcPlugin struct {
 	plugin.NetRPCUnsupportedPlugin
@@ -44,7 +54,7 @@ func (p *grpcPlugin) GRPCServer(broker *plugin.GRPCBroker, s *grpc.Server) error
 	if err != nil {
 		return err
 	}
-	v1grpc.RegisterPluginServer(s, server{inst})
+	v1grpc.RegisterPluginServer(s, server{inst, host})
 	return nil
 }
 

@@ -16,7 +16,19 @@ import (
 var _ v1grpc.PluginServer = server{}
 
 // server is service Plugin of an instance.
-type server struct{ instance.Plugin }
+type server struct {
+	instance.Plugin
+	host *hostConn
+}
+
+// Start connects to the host's services before it starts the plugin: go-plugin forgets their
+// address 5 seconds after it has heard of it.
+func (s server) Start(ctx context.Context, in *pluginv1.StartRequest) (*pluginv1.StartResponse, error) {
+	if _, err := s.host.get(); err != nil {
+		return nil, err
+	}
+	return s.Plugin.Start(ctx, in)
+}
 
 // Process answers the batches of a stream, in the order in which the answers come.
 func (s server) Process(stream grpc.BidiStreamingServer[pluginv1.Batch, pluginv1.Answer]) error {
@@ -101,8 +113,8 @@ func (s *sender[T]) send(x *T) {
 // wait lets what is under way end, since a stream must not be used after its handler.
 func (s *sender[T]) wait() { s.open.Wait() }
 
-// hostConn is a connection to the host's services that is made when it is first used:
-// the host serves them from before Start on, but not before Describe.
+// hostConn is a connection to the host's services that is made when it is first used, at
+// Start at the latest: the host serves them from before Start on, but not before Describe.
 type hostConn struct {
 	dial func() (*grpc.ClientConn, error)
 
