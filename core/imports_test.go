@@ -39,7 +39,7 @@ var layers = map[string][]string{
 	"pluginhost": {"pluginhost", "sdk", "core/hook", "core/packet", "core/access", "core/topic"},
 	"plugins":    {"plugins", "sdk"},
 	"cmd":        {"cmd", "plugins", "pluginhost", "sdk", "core"},
-	"examples":   {"sdk", "core"},
+	"examples":   {"examples", "sdk", "core"},
 }
 
 // Dependencies point one way: cmd → plugins, pluginhost, core; core and sdk
