@@ -45,8 +45,9 @@ func (d Decision) Cached(ttl time.Duration) Decision {
 	return d
 }
 
-// AuthResult is the verdict of an Authenticator. The zero value is Continue: the next
-// plugin is asked, and if none allows the client is refused.
+// AuthResult is the verdict of an Authenticator, or of a Permitter. The zero value is
+// Continue: the next plugin is asked, and if no Authenticator allows the client is
+// refused.
 type AuthResult struct {
 	Decision
 	// Identity goes with Allow and Challenge; of Deny only its Data counts.
@@ -59,6 +60,12 @@ type AuthResult struct {
 // evaluates Identity.Permissions by itself, which is what scales.
 func Accept(identity Identity) AuthResult {
 	return AuthResult{Decision: Allow(), Identity: &identity}
+}
+
+// Permit gives the client permissions, and no others: the first that applies decides, and
+// what none speaks of is denied. For Permitter; an Authenticator has Accept.
+func Permit(permissions ...Permission) AuthResult {
+	return Accept(Identity{HasPermissions: true, Permissions: permissions})
 }
 
 // Refuse keeps the client out; 0 stands for NotAuthorized.

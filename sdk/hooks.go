@@ -58,8 +58,17 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, r *AuthRequest) (AuthResult, error)
 }
 
+// Permitter says what a client that is let in may do (PointPermit; FieldAttributes and
+// FieldConnection), if its Authenticator did not. The first that does not Continue is
+// heard: Permit says it, Allow leaves the client without permissions, Refuse keeps it
+// out. After Host.InvalidateDecisions it is asked again about clients that are
+// connected. It may block. Hosts without the feature "permit" do not start such a plugin.
+type Permitter interface {
+	Permit(ctx context.Context, r *PermitRequest) (AuthResult, error)
+}
+
 // Authorizer decides what a client may do, if it got no permissions when it was
-// authenticated (PointAuthorizePublish, PointAuthorizeSubscribe; also
+// let in (PointAuthorizePublish, PointAuthorizeSubscribe; also
 // PointAuthorizeReceive if Plugin.Hooks has it). It must be quick unless Hook.Blocking.
 type Authorizer interface {
 	Authorize(ctx context.Context, r *AuthorizeRequest) (Decision, error)

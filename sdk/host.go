@@ -255,7 +255,8 @@ func (h *Host) Retained(ctx context.Context, r RetainedRequest) iter.Seq2[*Messa
 // InvalidateDecisionsRequest says whose answers to forget.
 type InvalidateDecisionsRequest = pluginv1.InvalidateDecisionsRequest
 
-// InvalidateDecisions makes the host forget answers that Decision.Cached let it keep.
+// InvalidateDecisions makes the host forget answers that Decision.Cached let it keep, and
+// ask a Permitter again about clients that are connected.
 func (h *Host) InvalidateDecisions(ctx context.Context, r InvalidateDecisionsRequest) error {
 	_, err := h.service.InvalidateDecisions(ctx, &r)
 	return err

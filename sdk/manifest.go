@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
@@ -13,6 +14,7 @@ type methods struct {
 	narrower     Narrower
 	healther     Healther
 	auth         Authenticator
+	permitter    Permitter
 	authorizer   Authorizer
 	publish      PublishInterceptor
 	publishBatch PublishBatchInterceptor
@@ -32,6 +34,7 @@ func methodsOf(v any) (m methods) {
 	m.narrower, _ = v.(Narrower)
 	m.healther, _ = v.(Healther)
 	m.auth, _ = v.(Authenticator)
+	m.permitter, _ = v.(Permitter)
 	m.authorizer, _ = v.(Authorizer)
 	m.publish, _ = v.(PublishInterceptor)
 	m.publishBatch, _ = v.(PublishBatchInterceptor)
@@ -53,6 +56,8 @@ func (m *methods) serves(p Point) (ok bool, fields Field) {
 	switch p {
 	case PointAuthenticate:
 		return m.auth != nil, FieldPassword
+	case PointPermit:
+		return m.permitter != nil, FieldAttributes | FieldConnection
 	case PointAuthorizePublish, PointAuthorizeSubscribe, PointAuthorizeReceive:
 		return m.authorizer != nil, 0
 	case PointInterceptPublish:
@@ -73,8 +78,8 @@ func (m *methods) serves(p Point) (ok bool, fields Field) {
 
 // byDefault are the points that are asked for where the interface is there.
 var byDefault = [...]Point{
-	PointAuthenticate, PointAuthorizePublish, PointAuthorizeSubscribe, PointInterceptPublish, PointInterceptSubscribe,
-	PointInterceptUnsubscribe, PointInterceptWill, PointInterceptDeliver, PointGatePublish,
+	PointAuthenticate, PointPermit, PointAuthorizePublish, PointAuthorizeSubscribe, PointInterceptPublish,
+	PointInterceptSubscribe, PointInterceptUnsubscribe, PointInterceptWill, PointInterceptDeliver, PointGatePublish,
 }
 
 // Manifest is what the host gets as the answer to Describe. It fails if p contradicts
@@ -91,7 +96,7 @@ func (p Plugin) Manifest() (*pluginv1.Manifest, error) {
 	out := &pluginv1.Manifest{
 		Name: p.Name, Version: p.Version, Author: p.Author, Description: p.Description,
 		Hooks: p.hooks(&m), ConfigSchema: p.config().schema(), Grants: p.Grants,
-		HTTPRoutes: p.Routes, NeededFeatures: p.Features, Preemptible: p.Preemptible,
+		HTTPRoutes: p.Routes, NeededFeatures: p.features(&m), Preemptible: p.Preemptible,
 	}
 	for _, q := range p.Queues {
 		out.Consumers = append(out.Consumers, q.proto())
@@ -100,6 +105,15 @@ func (p Plugin) Manifest() (*pluginv1.Manifest, error) {
 		out.Instances = 1
 	}
 	return out, nil
+}
+
+// features are those that p names, and those that its interfaces need.
+func (p *Plugin) features(m *methods) []string {
+	const permit = "permit"
+	if m.permitter == nil || slices.Contains(p.Features, permit) {
+		return p.Features
+	}
+	return append(slices.Clip(p.Features), permit)
 }
 
 func (p *Plugin) config() ConfigType {

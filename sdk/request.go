@@ -11,6 +11,12 @@ type AuthRequest struct {
 	*Authentication
 }
 
+// PermitRequest asks what a client may do.
+type PermitRequest struct {
+	// Client as authentication has left it. Never nil.
+	Client *Client
+}
+
 // AuthorizeRequest asks whether a client may do something.
 type AuthorizeRequest struct {
 	Client *Client

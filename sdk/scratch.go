@@ -15,6 +15,7 @@ type scratch struct {
 	a *pluginv1.Answer
 
 	auth      AuthRequest
+	permit    PermitRequest
 	authorize AuthorizeRequest
 	publish   PublishRequest
 	batch     PublishBatch
@@ -52,6 +53,12 @@ func (s *scratch) ask(ctx context.Context) error {
 	switch p := s.b.Point; p {
 	case PointAuthenticate:
 		s.each(func(i int) { s.authenticate(ctx, i) })
+	case PointPermit:
+		s.each(func(i int) {
+			s.permit = PermitRequest{Client: s.client(i)}
+			res, err := m.permitter.Permit(ctx, &s.permit)
+			s.identified(i, res, err)
+		})
 	case PointAuthorizePublish, PointAuthorizeSubscribe, PointAuthorizeReceive:
 		for i := range s.b.Events {
 			s.askAuthorizer(ctx, i)
@@ -104,9 +111,15 @@ func (s *scratch) authenticate(ctx context.Context, i int) {
 		s.auth.Authentication = &noAuth
 	}
 	res, err := s.r.methods.auth.Authenticate(ctx, &s.auth)
+	s.identified(i, res, err)
+}
+
+// identified notes the verdict of an Authenticator or a Permitter.
+func (s *scratch) identified(i int, res AuthResult, err error) {
 	if err == nil && res.later != nil {
+		point := s.b.Point
 		s.postpone(i, func(complete func(*pluginv1.Verdict)) {
-			res.later(func(res AuthResult) { complete(s.r.late(PointAuthenticate, res.Decision, res.Identity)) })
+			res.later(func(res AuthResult) { complete(s.r.late(point, res.Decision, res.Identity)) })
 		})
 		return
 	}

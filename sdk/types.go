@@ -15,6 +15,7 @@ type (
 	// Identity is what an authenticated client gets.
 	Identity   = pluginv1.AuthResult
 	Permission = pluginv1.Permission
+	RetainRule = pluginv1.RetainRule
 	Quotas     = pluginv1.Quotas
 	Grant      = pluginv1.Grant
 	HTTPRoute  = pluginv1.HTTPRoute
@@ -44,6 +45,7 @@ const (
 	PointInterceptUnsubscribe = pluginv1.PointInterceptUnsubscribe
 	PointInterceptWill        = pluginv1.PointInterceptWill
 	PointInterceptDeliver     = pluginv1.PointInterceptDeliver
+	PointPermit               = pluginv1.PointPermit
 	PointGatePublish          = pluginv1.PointGatePublish
 	PointConnected            = pluginv1.PointConnected
 	PointDisconnected         = pluginv1.PointDisconnected
@@ -89,12 +91,26 @@ const (
 	AccessReceive   = pluginv1.AccessReceive
 )
 
+// Values of Permission.Retain; see pluginv1.RetainRule.
+const (
+	RetainAny          = pluginv1.RetainRuleAny
+	RetainOnlyRetained = pluginv1.RetainRuleOnlyRetained
+	RetainNotRetained  = pluginv1.RetainRuleNotRetained
+)
+
 // What becomes of an event if the plugin fails; see pluginv1.FailurePolicy.
 const (
 	FailureDefault  = pluginv1.FailurePolicyDefault
 	FailureDeny     = pluginv1.FailurePolicyDeny
 	FailureContinue = pluginv1.FailurePolicyContinue
 	FailureDrop     = pluginv1.FailurePolicyDrop
+)
+
+// Values of HostInfo.Runtime; see pluginv1.Runtime.
+const (
+	RuntimeBuiltin = pluginv1.RuntimeBuiltin
+	RuntimeProcess = pluginv1.RuntimeProcess
+	RuntimeWasm    = pluginv1.RuntimeWasm
 )
 
 // ReasonCode is a Reason Code of MQTT 5.0 (§2.4). Codes from 0x80 are refusals.

@@ -100,7 +100,8 @@ func (r *running) fallback(p Point) Decision {
 	policy := r.def.hook(p).Failure
 	if policy == FailureDefault {
 		switch p {
-		case PointAuthenticate, PointAuthorizePublish, PointAuthorizeSubscribe, PointAuthorizeReceive, PointGatePublish:
+		case PointAuthenticate, PointPermit, PointAuthorizePublish, PointAuthorizeSubscribe, PointAuthorizeReceive,
+			PointGatePublish:
 			policy = FailureDeny
 		}
 	}

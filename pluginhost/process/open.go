@@ -32,11 +32,6 @@ func (p *Program) Open(ctx context.Context, host v1host.Service) (instance.Plugi
 			return nil, err
 		}
 	}
-	if p.o.StateDir != "" {
-		if err := os.MkdirAll(p.o.StateDir, 0o700); err != nil {
-			return nil, fmt.Errorf("process plugin: folder of the plugin: %w", err)
-		}
-	}
 	bounded, cancel := context.WithTimeout(ctx, p.o.StartTimeout)
 	defer cancel()
 	s := &starting{o: &p.o, ctx: bounded, log: newLogger(host, &p.o), tail: new(tail)}
@@ -99,8 +94,8 @@ func (s *starting) clientConfig() *plugin.ClientConfig {
 	config.VersionedPlugins = map[int]plugin.PluginSet{instance.ProtocolVersion: set}
 	config.AutoMTLS, config.SkipHostEnv = true, true
 	config.UnixSocketConfig = &plugin.UnixSocketConfig{TempDir: s.o.SocketDir}
-	config.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
-		s.child = newChild(s.command(cmd.Env, dir), s.log, s.tail)
+	config.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+		s.child = newChild(s.command(cmd.Env), s.log, s.tail)
 		close(s.ready)
 		if s.ctx.Err() != nil { // abort may have been called too early
 			s.abort()
@@ -111,14 +106,11 @@ func (s *starting) clientConfig() *plugin.ClientConfig {
 }
 
 // command is the program with the environment of the handshake and its own.
-func (s *starting) command(handshake []string, dir string) *exec.Cmd {
-	cmd := &exec.Cmd{Path: s.o.Path, Dir: s.o.StateDir}
+func (s *starting) command(handshake []string) *exec.Cmd {
+	cmd := &exec.Cmd{Path: s.o.Path, Dir: s.o.Dir}
 	cmd.Args = append([]string{filepath.Base(s.o.Path)}, s.o.Args...)
 	if s.o.Self {
 		cmd.Args[0] = filepath.Base(os.Args[0])
-	}
-	if cmd.Dir == "" {
-		cmd.Dir = dir
 	}
 	cmd.Env = append(s.o.environment(), Lifeline+"="+LifelineStdin)
 	cmd.Env = append(cmd.Env, handshake...)

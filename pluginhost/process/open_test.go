@@ -164,7 +164,7 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("PASSED_ON", "yes")
 	o := self("environment")
 	o.Env = append(o.Env, "PASSED_ON", "NOT_THERE", "SET=a=b")
-	o.StateDir = filepath.Join(t.TempDir(), "state")
+	o.Dir = t.TempDir()
 	p := open(t, o)
 	m, err := p.Describe(t.Context(), &pluginv1.DescribeRequest{})
 	if err != nil {
@@ -187,14 +187,12 @@ func TestEnvironment(t *testing.T) {
 	if got["PASSED_ON"] != "yes" || got["SET"] != "a=b" {
 		t.Errorf("%v", got)
 	}
-	if state, _ := filepath.EvalSymlinks(o.StateDir); got["DIR"] != state {
+	if state, _ := filepath.EvalSymlinks(o.Dir); got["DIR"] != state {
 		t.Errorf("it works in %q, not in %q", got["DIR"], state)
 	}
 	dir := got["PLUGIN_UNIX_SOCKET_DIR"]
-	for _, private := range []string{dir, o.StateDir} {
-		if info, err := os.Stat(private); err != nil || info.Mode().Perm() != 0o700 {
-			t.Errorf("%s: %v, %v", private, info, err)
-		}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%s: %v, %v", dir, info, err)
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)

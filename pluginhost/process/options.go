@@ -30,10 +30,9 @@ type Options struct {
 	// it has it, or "NAME=value". It gets nothing else but those of the handshake (PATCHBAY_PLUGIN…,
 	// PLUGIN_…), which cannot be listed.
 	Env []string
-	// StateDir is the working directory of the program, made with mode 0700 if it is not
-	// there. Empty: the private folder of its socket, which is removed at the end.
-	StateDir string
-	// SocketDir is where that folder is made, with mode 0700: the folder for temporary files. A
+	// Dir is the working directory of the program. Empty: that of the broker.
+	Dir string
+	// SocketDir is where a private folder for the socket is made, with mode 0700: the folder for temporary files. A
 	// socket's name is limited, to about 100 bytes, so it must be a short one. A broker that was killed leaves
 	// folders "plugin-dir…" behind in it.
 	SocketDir string
@@ -118,11 +117,6 @@ func (o Options) check() (Options, error) {
 	}
 	if o.Path, err = filepath.Abs(o.Path); err != nil {
 		return o, fmt.Errorf("process plugin: %w", err)
-	}
-	if o.StateDir != "" {
-		if o.StateDir, err = filepath.Abs(o.StateDir); err != nil {
-			return o, fmt.Errorf("process plugin: %w", err)
-		}
 	}
 	if o.SocketDir, err = filepath.Abs(o.SocketDir); err != nil {
 		return o, fmt.Errorf("process plugin: %w", err)

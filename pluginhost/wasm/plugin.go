@@ -231,7 +231,7 @@ func (p *Plugin) populate(ctx context.Context, hooks []pluginv1.Hook) error {
 // inline reports whether events of a point go to the pool.
 func inline(point pluginv1.Point) bool {
 	mode := point.Mode()
-	return point != pluginv1.PointAuthenticate && (mode == pluginv1.Decision || mode == pluginv1.Gate)
+	return point != pluginv1.PointAuthenticate && point != pluginv1.PointPermit && (mode == pluginv1.Decision || mode == pluginv1.Gate)
 }
 
 // Configure hands a changed config to the worker and, if that takes it, to all others. An instance that does not follow is

@@ -24,7 +24,8 @@ type Plugin interface {
 	// Process asks for the verdicts about a batch and writes them to a, which is
 	// empty. It returns true if that is done, and then err counts; or false, and
 	// calls done later, once, from any goroutine. Seq is the runtime's own affair.
-	// Batches of one client's events come, and are answered, in order.
+	// Batches of one client's events come, and are answered, in order. After a plugin has
+	// called InvalidateDecisions, batches of PointPermit ask about all connected clients.
 	Process(b *pluginv1.Batch, a *pluginv1.Answer, done func(error)) (answered bool, err error)
 	// Consume is Process for a consumer's messages.
 	Consume(b *pluginv1.ConsumeBatch, r *pluginv1.ConsumeResult, done func(error)) (answered bool, err error)

@@ -65,7 +65,7 @@ var users = []string{"ann", "bob", "other", "banned", "fail", "panic"}
 // randomBatch makes a batch of one of the points that need no state.
 func randomBatch(rnd *rand.Rand) *pluginv1.Batch {
 	points := []sdk.Point{
-		sdk.PointAuthenticate, sdk.PointAuthorizePublish, sdk.PointAuthorizeSubscribe, sdk.PointInterceptPublish,
+		sdk.PointAuthenticate, sdk.PointPermit, sdk.PointAuthorizePublish, sdk.PointAuthorizeSubscribe, sdk.PointInterceptPublish,
 		sdk.PointInterceptSubscribe, sdk.PointInterceptWill, sdk.PointGatePublish,
 	}
 	topics := []string{"site/a", "secret/x", "drop", "disconnect", "upper", "twice", "now", "fail", "challenge", "panic", "full", "odd", "#", "a/b"}
@@ -73,6 +73,7 @@ func randomBatch(rnd *rand.Rand) *pluginv1.Batch {
 	for i := range 1 + rnd.IntN(2) {
 		b.Clients = append(b.Clients, pluginv1.Client{
 			ClientID: fmt.Sprintf("c%d", i), Username: users[rnd.IntN(len(users))], Connection: uint64(i + 1),
+			Attributes: []sdk.Pair{{Name: "group", Value: []string{"crew", "guest"}[rnd.IntN(2)]}},
 		})
 	}
 	for range 1 + rnd.IntN(4) {
@@ -83,6 +84,7 @@ func randomBatch(rnd *rand.Rand) *pluginv1.Batch {
 			e.Authentication = &pluginv1.Authentication{Password: []byte([]string{"hush", "loud"}[rnd.IntN(2)])}
 		case sdk.PointAuthorizePublish, sdk.PointAuthorizeSubscribe:
 			e.Topic, e.Retain = topic, rnd.IntN(4) == 0
+		case sdk.PointPermit:
 		case sdk.PointInterceptSubscribe:
 			e.Subscriptions = []pluginv1.Subscription{{TopicFilter: topic, QoS: e.QoS}, {TopicFilter: "#"}}
 		default:
@@ -131,6 +133,28 @@ func TestAuthentication(t *testing.T) {
 		v = p.Authenticate(t, &sdk.Client{ClientID: "dev"}, second)
 		if action(t, "second step", v, pluginv1.ActionAllow); v.Auth.Username != "twice" {
 			t.Errorf("identity %+v", v.Auth)
+		}
+	})
+}
+
+func TestPermit(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r plugintest.Runner) {
+		p := plugintest.Start(t, r, plugintest.NewHost(), config)
+		if f := p.Manifest.NeededFeatures; len(f) != 1 || f[0] != "permit" {
+			t.Errorf("needed features %v", f)
+		}
+		if v := p.Permit(t, &sdk.Client{ClientID: "c", Username: "ann", Attributes: []sdk.Pair{{Name: "group", Value: "crew"}}}); v.Action != pluginv1.ActionAllow ||
+			v.Auth == nil || !v.Auth.HasPermissions || len(v.Auth.Permissions) != 1 || v.Auth.Permissions[0].TopicFilter != "crew/ann/#" {
+			t.Errorf("verdict %+v", v)
+		}
+		action(t, "no group", p.Permit(t, &sdk.Client{ClientID: "c"}), pluginv1.ActionContinue)
+		v := p.Permit(t, &sdk.Client{Username: "banned"})
+		if action(t, "banned", v, pluginv1.ActionDeny); v.ReasonCode != uint32(sdk.Banned) || v.Auth != nil {
+			t.Errorf("verdict %+v", v)
+		}
+		_, err := p.ProcessErr(&pluginv1.Batch{Point: sdk.PointPermit, Clients: []pluginv1.Client{{Username: "fail"}}, Events: []pluginv1.Event{{Client: 1}}})
+		if err == nil || !strings.Contains(err.Error(), "asked for it") {
+			t.Errorf("error %v", err)
 		}
 	})
 }

@@ -64,7 +64,9 @@ func StartResponse(t testing.TB, r Runner, h *Host, config string) (*Instance, *
 	h.mu.Lock()
 	h.plugin = p
 	h.mu.Unlock()
-	info := &pluginv1.HostInfo{BrokerVersion: "0.0.0-test", Node: "test", Runtime: r.runtime}
+	info := &pluginv1.HostInfo{
+		BrokerVersion: "0.0.0-test", Node: "test", Runtime: r.runtime, Features: []string{"permit"},
+	}
 	m, err := p.Describe(ctx, &pluginv1.DescribeRequest{Host: info})
 	if err != nil {
 		t.Fatalf("%s: describe: %v", r.Name, err)
@@ -177,6 +179,12 @@ func (in *Instance) Completed(t testing.TB, event uint64) *pluginv1.Verdict {
 func (in *Instance) Authenticate(t testing.TB, c *pluginv1.Client, a *pluginv1.Authentication) *pluginv1.Verdict {
 	t.Helper()
 	return in.Decide(t, pluginv1.PointAuthenticate, c, pluginv1.Event{Authentication: a})
+}
+
+// Permit asks what a client may do.
+func (in *Instance) Permit(t testing.TB, c *pluginv1.Client) *pluginv1.Verdict {
+	t.Helper()
+	return in.Decide(t, pluginv1.PointPermit, c, pluginv1.Event{})
 }
 
 // Publish asks about a message on its way in.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/patchbay-mq/patchbay/sdk/password"
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
 )
 
@@ -276,14 +277,22 @@ func (h *Host) PasswordHash(_ context.Context, in *pluginv1.PasswordHashRequest)
 	return &pluginv1.PasswordHashResponse{Hash: plainHash + string(in.Password)}, nil
 }
 
-// PasswordVerify implements v1host.Service.
+// PasswordVerify implements v1host.Service. It knows what PasswordHash returns, and hashes
+// as brokers have them.
 func (h *Host) PasswordVerify(
-	_ context.Context, in *pluginv1.PasswordVerifyRequest,
+	ctx context.Context, in *pluginv1.PasswordVerifyRequest,
 ) (*pluginv1.PasswordVerifyResponse, error) {
 	if err := h.enter(pluginv1.HostOpPasswordVerify, in); err != nil {
 		return nil, err
 	}
-	return &pluginv1.PasswordVerifyResponse{Matches: in.Hash == plainHash+string(in.Password)}, nil
+	if strings.HasPrefix(in.Hash, plainHash) {
+		return &pluginv1.PasswordVerifyResponse{Matches: in.Hash == plainHash+string(in.Password)}, nil
+	}
+	matches, err := password.New(password.Options{}).Verify(ctx, in.Password, in.Hash)
+	if err != nil {
+		return nil, &pluginv1.HostError{Code: pluginv1.HostErrorCodeInvalid, Message: err.Error()}
+	}
+	return &pluginv1.PasswordVerifyResponse{Matches: matches}, nil
 }
 
 // Now implements v1host.Service.

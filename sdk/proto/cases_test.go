@@ -117,6 +117,12 @@ var edgeCases = []edgeCase{
 	{name: "batch-shared-message", message: "Batch", about: "two receivers of one message", json: `{"seq":"7","point":"POINT_INTERCEPT_DELIVER",
 		"clients":[{"clientId":"a"},{"clientId":"b"}],"events":[{"id":"1","client":1,"message":{"topic":"t","payload":"aGk="}},
 		{"id":"2","client":2,"messageOf":1}],"deadlineMs":50}`},
+	{name: "permit-batch", message: "Batch", about: "what may these clients do?", json: `{"seq":"8","point":"POINT_PERMIT","clients":[
+		{"clientId":"a","username":"ann","attributes":[{"name":"group","value":"crew"}],"remoteAddress":"192.0.2.1:50123"},
+		{"clientId":"b"}],"events":[{"id":"3","client":1},{"id":"4","client":2}],"deadlineMs":5000}`},
+	{name: "permit-answer", message: "Answer", about: "permissions for one, nothing to say of the other",
+		json: `{"seq":"8","verdicts":[{"action":"ACTION_ALLOW","auth":{"hasPermissions":true,"permissions":[
+		{"actions":3,"topicFilter":"crew/secret/#"},{"allow":true,"actions":3,"topicFilter":"crew/#","qos":3,"retain":"RETAIN_RULE_NOT_RETAINED"}]}}]}`},
 
 	{name: "read-unknown", message: "Event", about: "unknown fields of every wire type, between known ones", bytes: join(
 		field(1, tVarint, varint(5)), field(100, tVarint, varint(1<<40)), field(101, tFixed64, make([]byte, 8)),

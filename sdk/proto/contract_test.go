@@ -23,6 +23,8 @@ func TestPointsAreThoseOfTheBroker(t *testing.T) {
 		}
 		broker["POINT"+upperSnake(p.String())] = mode
 	}
+	// The host asks it within the broker's Authenticate.
+	broker["POINT_PERMIT"] = pluginv1.Decision
 	values := loadContract(t).enum(t, "Point").Values()
 	for i := 1; i < values.Len(); i++ {
 		name, p := string(values.Get(i).Name()), pluginv1.Point(values.Get(i).Number())

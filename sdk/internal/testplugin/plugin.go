@@ -119,6 +119,25 @@ func (p *plugin) Authenticate(ctx context.Context, r *sdk.AuthRequest) (sdk.Auth
 	}), nil
 }
 
+// Permit gives the attribute "group" a prefix, and fails as names say.
+func (p *plugin) Permit(_ context.Context, r *sdk.PermitRequest) (sdk.AuthResult, error) {
+	switch r.Client.Username {
+	case "fail":
+		return sdk.AuthResult{}, errors.New("asked for it")
+	case "banned":
+		return sdk.Refuse(sdk.Banned, "not you"), nil
+	}
+	for _, a := range r.Client.Attributes {
+		if a.Name == "group" {
+			return sdk.Permit(sdk.Permission{
+				Allow: true, Actions: uint32(sdk.AccessPublish), TopicFilter: a.Value + "/" + r.Client.Username + "/#",
+				Retain: sdk.RetainNotRetained,
+			}), nil
+		}
+	}
+	return sdk.AuthResult{}, nil
+}
+
 func (p *plugin) Authorize(_ context.Context, r *sdk.AuthorizeRequest) (sdk.Decision, error) {
 	if strings.HasPrefix(r.Topic, "secret/") {
 		return sdk.Deny(0, "secret").Cached(time.Minute), nil

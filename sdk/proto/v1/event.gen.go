@@ -43,6 +43,13 @@ const (
 	// One receiver's copy of a message; client is the receiver. It costs times the fan-out. Set: message, or
 	// message_of. Actions: ALLOW, REPLACE, DROP. It cannot wait, as at POINT_AUTHORIZE_RECEIVE.
 	PointInterceptDeliver Point = 9
+	// A client that is let in, as authentication has left it (name, id, namespace, attributes): what may it do? Asked
+	// after POINT_AUTHENTICATE, unless that gave permissions; also if no plugin had a say there and the broker lets
+	// the client in by itself. Asked again after a re-authentication and, of connected clients, after
+	// Host.InvalidateDecisions: the answer then takes the place of the one before. Set: nothing. Feature: "permit".
+	// Actions: ALLOW, DENY, DEFER. Of Verdict.auth has_permissions and permissions count, with ALLOW. DENY keeps the
+	// client out, or closes its connection. If all plugins continue the client has no permissions.
+	PointPermit Point = 10
 	// A message of QoS 1 or 2 that has been accepted and routed; PUBACK or PUBREC waits until every gate has
 	// let it pass. Set: message. Actions: ALLOW, DENY, DEFER. ALLOW and CONTINUE say
 	// that it is safe with this plugin; the reason code of DENY is the acknowledgement, and clients before MQTT 5
@@ -123,6 +130,8 @@ func (x Point) String() string {
 		return "POINT_INTERCEPT_WILL"
 	case PointInterceptDeliver:
 		return "POINT_INTERCEPT_DELIVER"
+	case PointPermit:
+		return "POINT_PERMIT"
 	case PointGatePublish:
 		return "POINT_GATE_PUBLISH"
 	case PointConnected:

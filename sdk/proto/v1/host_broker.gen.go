@@ -30,7 +30,9 @@ type CompleteResponse struct {
 
 // PublishRequest asks to publish messages, in order.
 type PublishRequest struct {
-	// Messages, each in its own namespace. Wildcards in the topic are an error.
+	// Messages, each in its own namespace. Wildcards in the topic are an error. Of the fields that the host sets only
+	// Message.hops counts: set it when publishing because of a message, so that plugins that answer each other
+	// come to an end.
 	// At most 1024.
 	Messages []Message
 

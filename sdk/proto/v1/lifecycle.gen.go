@@ -105,7 +105,7 @@ type HostInfo struct {
 	Node string
 
 	// Features that the host has beyond the first release of this contract; each addition to the
-	// contract comes with a name. Absent: none.
+	// contract comes with a name. Absent: none. The names: "permit" (POINT_PERMIT).
 	// At most 1024.
 	Features []string
 
@@ -139,8 +139,8 @@ type StartRequest struct {
 	// Host that starts the plugin.
 	Host *HostInfo
 
-	// Worker is true for the one instance that gets Configure, Stop, Health, POINT_AUTHENTICATE, observations,
-	// Consume, Http and Timer, and that may make calls that wait (see Host). Other instances (WebAssembly,
+	// Worker is true for the one instance that gets Configure, Stop, Health, POINT_AUTHENTICATE, POINT_PERMIT,
+	// observations, Consume, Http and Timer, and that may make calls that wait (see Host). Other instances (WebAssembly,
 	// one for each event loop) get decisions and gates, Start, Configure and Stop. Set timers and
 	// write initial state in the worker only. Where there is only one instance it is the worker.
 	Worker bool

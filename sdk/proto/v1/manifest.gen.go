@@ -67,7 +67,7 @@ type FailurePolicy int32
 
 // The values of FailurePolicy.
 const (
-	// DENY for POINT_AUTHENTICATE, POINT_AUTHORIZE_… and POINT_GATE_PUBLISH; CONTINUE for all others.
+	// DENY for POINT_AUTHENTICATE, POINT_PERMIT, POINT_AUTHORIZE_… and POINT_GATE_PUBLISH; CONTINUE for all others.
 	FailurePolicyDefault FailurePolicy = 0
 	// As ACTION_DENY with Reason Code 0x83 (Implementation specific error); a gate withholds the
 	// acknowledgement from clients that do not speak MQTT 5.
@@ -175,8 +175,8 @@ type Hook struct {
 	MaxDelayMs uint32
 
 	// DeadlineMs is how long the plugin may take for a batch, up to 60,000; then the failure policy
-	// answers. The operator may set less. Absent: 5,000 for POINT_AUTHENTICATE and gates, 50 for
-	// other decisions. Without meaning for observations.
+	// answers. The operator may set less. Absent: 5,000 for POINT_AUTHENTICATE, POINT_PERMIT and
+	// gates, 50 for other decisions. Without meaning for observations.
 	DeadlineMs uint32
 
 	// Failure is what happens to an event if the plugin fails or is late. The operator may

@@ -56,8 +56,9 @@ type Message struct {
 	// Origin is the name of the plugin that published it. Host only. Absent: no plugin did.
 	Origin string
 
-	// Hops counts the plugins that have published this or what it answers to, one by one. Host only. Past the
-	// host's limit (8 by default) publishing is refused.
+	// Hops counts the plugins that have published this or what it answers to, one by one. A plugin that publishes
+	// may set it to that of the message that it answers to: the host takes it, or what it knows itself if that
+	// is larger, and adds one. Past the host's limit (8 by default) publishing is refused with 0x97.
 	Hops uint32
 }
 

@@ -46,6 +46,8 @@ func permitted(p Point) uint32 {
 	switch p {
 	case PointAuthenticate:
 		return next | allow | deny | challenge | disconnect | postpone
+	case PointPermit:
+		return next | allow | deny | postpone
 	case PointAuthorizePublish, PointAuthorizeSubscribe:
 		return next | allow | deny | disconnect | postpone
 	case PointAuthorizeReceive:

@@ -220,7 +220,8 @@ type Verdict struct {
 	// At most 16384.
 	Filters []FilterResult
 
-	// Auth of ACTION_ALLOW and ACTION_CHALLENGE; ACTION_DENY may have auth.data.
+	// Auth of ACTION_ALLOW and ACTION_CHALLENGE; ACTION_DENY may have auth.data. At POINT_AUTHENTICATE and
+	// POINT_PERMIT.
 	Auth *AuthResult
 
 	// CacheTTLMs is how long the host may give the same answer to the same question (client, topic, QoS,

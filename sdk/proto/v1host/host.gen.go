@@ -63,7 +63,8 @@ type Service interface {
 	PasswordVerify(ctx context.Context, in *pluginv1.PasswordVerifyRequest) (*pluginv1.PasswordVerifyResponse, error)
 	// Now tells the time.
 	Now(ctx context.Context, in *pluginv1.NowRequest) (*pluginv1.NowResponse, error)
-	// InvalidateDecisions makes the host forget answers of this plugin that it has cached (Verdict.cache_ttl_ms).
+	// InvalidateDecisions makes the host forget answers of this plugin that it has cached (Verdict.cache_ttl_ms). If
+	// the plugin has POINT_PERMIT, that is asked again for the connected clients meant, after this call.
 	InvalidateDecisions(ctx context.Context, in *pluginv1.InvalidateDecisionsRequest) (*pluginv1.InvalidateDecisionsResponse, error)
 }
 

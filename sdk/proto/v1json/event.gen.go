@@ -469,6 +469,8 @@ func findPoint(name string) (pluginv1.Point, bool) {
 		return pluginv1.PointInterceptWill, true
 	case "POINT_INTERCEPT_DELIVER":
 		return pluginv1.PointInterceptDeliver, true
+	case "POINT_PERMIT":
+		return pluginv1.PointPermit, true
 	case "POINT_GATE_PUBLISH":
 		return pluginv1.PointGatePublish, true
 	case "POINT_CONNECTED":

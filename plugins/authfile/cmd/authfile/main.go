@@ -1,0 +1,10 @@
+// Command authfile is the plugin "authfile" as a program of its own, or as a WebAssembly
+// module (GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared).
+package main
+
+import (
+	_ "github.com/patchbay-mq/patchbay/plugins/authfile"
+	"github.com/patchbay-mq/patchbay/sdk"
+)
+
+func main() { sdk.Main() }

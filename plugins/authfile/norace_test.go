@@ -1,0 +1,5 @@
+//go:build !race
+
+package authfile
+
+const withWasm = true
