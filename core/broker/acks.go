@@ -16,6 +16,7 @@ type ackQueue struct {
 	mu      sync.Mutex
 	pending []*pendingAck
 	closed  bool
+	refused int // PUBRECs with an error whose identifiers are not free yet
 }
 
 // pendingAck is a PUBACK, PUBREC or PUBCOMP.
@@ -23,29 +24,48 @@ type pendingAck struct {
 	typ      packet.Type
 	id       uint16
 	code     packet.ReasonCode
+	reason   string
 	waits    int  // for so many answers; guarded by the queue
 	withhold bool // do not send it at all
+	refused  bool // its Packet Identifier has to be free before it is sent
 }
 
 // acknowledge sends PUBACK or PUBREC, at once if nothing before it is held back.
-func (c *conn) acknowledge(p *transport.Pass, typ packet.Type, id uint16, code packet.ReasonCode) {
+// The reason, which may be empty, goes to clients that want one.
+func (c *conn) acknowledge(p *transport.Pass, typ packet.Type, id uint16, code packet.ReasonCode, reason string) {
 	q := &c.acks
 	q.mu.Lock()
 	if len(q.pending) > 0 {
-		q.pending = append(q.pending, &pendingAck{typ: typ, id: id, code: code})
+		q.pending = append(q.pending, &pendingAck{typ: typ, id: id, code: code, reason: reason})
 		q.mu.Unlock()
 		return
 	}
 	q.mu.Unlock()
-	c.sendAck(p, typ, id, code)
+	c.sendAck(p, typ, id, code, reason)
 }
 
-func (c *conn) sendAck(p *transport.Pass, typ packet.Type, id uint16, code packet.ReasonCode) {
+func (c *conn) sendAck(p *transport.Pass, typ packet.Type, id uint16, code packet.ReasonCode, reason string) {
 	sc := p.Scratch.(*scratch)
 	sc.buf = packet.AppendAck(sc.buf[:0], typ, c.version, id, code, nil)
+	if c.explains(reason) {
+		props := new(packet.Properties)
+		props.SetReasonString(reason)
+		bare := len(sc.buf)
+		sc.buf = packet.AppendAck(sc.buf, typ, c.version, id, code, props)
+		if with := sc.buf[bare:]; c.maxOut == 0 || len(with) <= int(c.maxOut) { // [MQTT-3.4.2-2], [MQTT-3.5.2-2]
+			sc.buf = append(sc.buf[:0], with...)
+		} else {
+			sc.buf = sc.buf[:bare]
+		}
+	}
 	c.Append(sc.buf)
 	sc.tally.sent(typ, 1)
 	p.Flush(c.Conn)
+}
+
+// explains reports whether the client is to be sent a Reason String [MQTT-3.1.2-29].
+func (c *conn) explains(reason string) bool {
+	return reason != "" && c.version == packet.V5 && !c.noProblemInfo
 }
 
 // hold queues an acknowledgement that waits for n answers.
@@ -68,9 +88,13 @@ func (c *conn) answered(a *pendingAck, code packet.ReasonCode) {
 	c.acks.mu.Lock()
 	a.waits--
 	if code.IsError() {
-		a.code = code
+		a.code = carried(a.typ, code)
 		// PUBCOMP has no code for it: the client will ask again.
 		a.withhold = c.version < packet.V5 || a.typ == packet.TypePubcomp
+		if a.typ == packet.TypePubrec && !a.withhold && !a.refused {
+			a.refused = true
+			c.acks.refused++
+		}
 	}
 	ready := !c.acks.closed && c.acks.pending[0].waits == 0
 	c.acks.mu.Unlock()
@@ -82,6 +106,7 @@ func (c *conn) answered(a *pendingAck, code packet.ReasonCode) {
 // releaseAcks sends what is not held back any more.
 func (c *conn) releaseAcks(p *transport.Pass) {
 	q := &c.acks
+	c.freeRefused()
 	for {
 		q.mu.Lock()
 		if len(q.pending) == 0 || q.pending[0].waits > 0 {
@@ -99,11 +124,39 @@ func (c *conn) releaseAcks(p *transport.Pass) {
 		q.pending[0] = nil
 		q.pending = q.pending[1:]
 		q.mu.Unlock()
-		if a.typ == packet.TypePubrec && (a.code.IsError() || a.withhold) {
-			c.release(a.id, nil)
-		}
 		if !a.withhold {
-			c.sendAck(p, a.typ, a.id, a.code)
+			c.sendAck(p, a.typ, a.id, a.code, a.reason)
+		}
+	}
+}
+
+// freeRefused frees the Packet Identifiers of messages that are refused: with an error
+// in PUBREC, what comes next with one of them is another message [MQTT-4.3.3-9]. If
+// the identifier came back after a crash, that would be taken for the refused one: so
+// PUBREC waits for the Store.
+func (c *conn) freeRefused() {
+	q := &c.acks
+	q.mu.Lock()
+	var free []*pendingAck
+	for i := 0; q.refused > 0 && i < len(q.pending); i++ {
+		if a := q.pending[i]; a.refused && a.waits == 0 {
+			a.refused, a.waits = false, 1
+			q.refused--
+			free = append(free, a)
+		}
+	}
+	q.mu.Unlock()
+	for _, a := range free {
+		freed := func(error) { c.answered(a, packet.Success) }
+		var r *store.Receipt
+		if c.durable {
+			r = store.NewReceipt()
+		}
+		c.release(a.id, r)
+		if r == nil {
+			freed(nil)
+		} else if settled, err := r.Wait(freed); settled {
+			freed(err)
 		}
 	}
 }
@@ -154,7 +207,7 @@ func (c *conn) handleAck(p *transport.Pass, sc *scratch, typ packet.Type, body [
 			code = packet.PacketIdentifierNotFound
 		}
 		if r == nil {
-			c.sendAck(p, packet.TypePubcomp, a.PacketID, code)
+			c.sendAck(p, packet.TypePubcomp, a.PacketID, code, "")
 			return nil
 		}
 		// If the identifier came back after a crash, the next message that has it
@@ -172,9 +225,12 @@ func (c *conn) settled(m *packet.Message, code packet.ReasonCode) {
 		return
 	}
 	if code.IsError() {
-		c.b.dropped(c.client, m, m.QoS, hook.DropRefusedByClient)
-	} else if c.b.hooks.Wants(hook.Acknowledged) {
-		c.b.event(&hook.Event{Point: hook.Acknowledged, Client: c.client, Message: m, Code: code, Publisher: m.Publisher})
+		c.b.dropped(c.ns.name, c.client, m, m.QoS, hook.DropRefusedByClient)
+	}
+	if c.b.hooks.Wants(hook.Acknowledged) {
+		c.b.event(&hook.Event{
+			Point: hook.Acknowledged, Client: c.client, Message: m, Code: code, Publisher: m.Publisher, Namespace: c.ns.name,
+		})
 	}
 	m.Unref()
 }

@@ -19,20 +19,34 @@ type authExchange struct {
 // authenticate asks the host who the client is; without one, listeners that
 // allow anonymous clients take all.
 func (c *conn) authenticate(p *transport.Pass, pkt *packet.Connect) error {
-	method := pkt.Props.AuthMethod
 	if !c.b.hooks.Wants(hook.Authenticate) {
-		switch {
-		case pkt.Props.Has(packet.PropAuthenticationMethod):
-			return refuse(packet.BadAuthenticationMethod, "") // [MQTT-4.12.0-1]
-		case !c.lst.AllowAnonymous:
-			return refuse(packet.NotAuthorized, "")
-		}
-		return c.establish(p, pkt, &hook.AuthResult{Accept: true})
+		return c.undecided(p, pkt, &hook.AuthResult{})
 	}
+	method := pkt.Props.AuthMethod
 	c.auth = &authExchange{connect: pkt, method: method}
 	c.auth.request = hook.AuthRequest{Client: c.client, Connect: pkt, Method: method, Data: pkt.Props.AuthData}
 	c.askHost(p)
 	return nil
+}
+
+// undecided lets a client in, or not, about whom nobody has an opinion.
+func (c *conn) undecided(p *transport.Pass, pkt *packet.Connect, r *hook.AuthResult) error {
+	switch {
+	case pkt.Props.Has(packet.PropAuthenticationMethod):
+		return c.unauthenticated(packet.BadAuthenticationMethod, "") // [MQTT-4.12.0-1]
+	case !c.lst.AllowAnonymous:
+		return c.unauthenticated(packet.NotAuthorized, "")
+	}
+	return c.establish(p, pkt, &hook.AuthResult{Accept: true, Permissions: r.Permissions, Permitted: r.Permitted})
+}
+
+// unauthenticated tells of a client that is refused, and returns the error for it.
+func (c *conn) unauthenticated(code packet.ReasonCode, reason string) error {
+	c.b.stats.AuthFailures.Add(1)
+	c.b.event(&hook.Event{Point: hook.AuthFailed, Client: c.client, Code: code, Reason: reason})
+	c.b.log.Warn("authentication failed", "client", c.client.ID, "username", c.client.Username, "remote", c.RemoteAddr(),
+		"code", code.String(), "reason", reason)
+	return refuse(code, reason)
 }
 
 // askHost hands the present step of the exchange to the host.
@@ -68,16 +82,14 @@ func (c *conn) authAnswer(p *transport.Pass) error {
 			c.state = awaitAuth
 		}
 		return c.sendAuth(p, packet.ContinueAuthentication, res.AuthData)
+	case res.Undecided && res.Code == packet.Success:
+		pkt := c.auth.connect
+		if !r.Reauthenticate {
+			c.auth = nil
+		}
+		return c.undecided(p, pkt, res)
 	}
-	code := res.Code
-	if !code.IsError() {
-		code = packet.NotAuthorized
-	}
-	c.b.stats.AuthFailures.Add(1)
-	c.b.event(&hook.Event{Point: hook.AuthFailed, Client: c.client, Code: code, Reason: res.Reason})
-	c.b.log.Warn("authentication failed", "client", c.client.ID, "username", c.client.Username, "remote", c.RemoteAddr(),
-		"code", code.String(), "reason", res.Reason)
-	return refuse(code, res.Reason)
+	return c.unauthenticated(errorCode(res.Code, packet.NotAuthorized), res.Reason)
 }
 
 func (c *conn) sendAuth(p *transport.Pass, code packet.ReasonCode, data []byte) error {
@@ -143,11 +155,13 @@ func (c *conn) handleReauth(p *transport.Pass, body []byte) error {
 // reauthenticated takes over the new permissions and tells the client.
 func (c *conn) reauthenticated(p *transport.Pass, res *hook.AuthResult) error {
 	next := *c.client
-	next.Permissions = res.Permissions
+	next.Permissions, next.Permitted = res.Permissions, res.Permitted
 	if res.Attributes != nil {
 		next.Attributes = res.Attributes
 	}
 	c.client, c.perms, c.lastPub, c.answers = &next, res.Permissions, lastDecision{}, nil
+	c.setQuotas(res.Quotas)
+	c.sess.SetQuota(c.sessionQuota())
 	c.sess.Client.Store(c.client)
 	c.limitLife(res.ExpiresAt)
 	data := res.AuthData

@@ -50,8 +50,9 @@ type question struct {
 // answer is what it said: Success, or the error to send, valid until a time in
 // Unix milliseconds.
 type answer struct {
-	code  packet.ReasonCode
-	until int64
+	code   packet.ReasonCode
+	reason string
+	until  int64
 }
 
 // maxAnswers bounds the answers that a connection remembers. A client that
@@ -59,26 +60,32 @@ type answer struct {
 const maxAnswers = 128
 
 // authorize asks the host, or its answer of before, and goes on with Success or
-// the error that it said.
-func (c *conn) authorize(p *transport.Pass, q question, next func(*transport.Pass, packet.ReasonCode)) {
-	now := c.b.clock.Now()
+// the error that it said. The connection may have ended with that.
+func (c *conn) authorize(p *transport.Pass, q question, next func(p *transport.Pass, code packet.ReasonCode, reason string)) {
+	now, epoch := c.b.clock.Now(), c.b.answers.Load()
+	if c.answersOf != epoch {
+		c.answers, c.answersOf = nil, epoch
+	}
 	if a, ok := c.answers[q]; ok && now < a.until {
-		next(p, a.code)
+		next(p, a.code, a.reason)
 		return
 	}
 	r := &hook.AuthorizeRequest{Client: c.client, Point: q.point, Topic: q.topic, QoS: q.qos, Retain: q.retain}
 	c.await(p, func(done func()) bool { return c.b.hooks.Host().Authorize(r, done) }, func(p *transport.Pass) {
-		code := packet.Success
+		code, reason := packet.Success, ""
 		if !r.Allow {
-			code = errorCode(r.Code, packet.NotAuthorized)
+			code, reason = errorCode(r.Code, packet.NotAuthorized), r.Reason
 		}
-		if r.CacheMillis > 0 {
+		switch {
+		case !r.Allow && r.Disconnect:
+			c.disconnect(code, r.Reason)
+		case r.CacheMillis > 0 && c.b.answers.Load() == epoch:
 			if c.answers == nil || len(c.answers) >= maxAnswers {
 				c.answers = make(map[question]answer)
 			}
-			c.answers[q] = answer{code, c.b.clock.Now() + r.CacheMillis}
+			c.answers[q] = answer{code, reason, c.b.clock.Now() + r.CacheMillis}
 		}
-		next(p, code)
+		next(p, code, reason)
 	})
 }
 

@@ -21,14 +21,16 @@ type hooked struct {
 	kept    *packet.Message
 	id      uint16
 	qos     byte              // of publication: decides how it is acknowledged
+	again   bool              // it was routed before, and only gates are asked
 	refused packet.ReasonCode // by the permissions or the authorization
+	why     string
 }
 
-// collect adds a message to the batch.
-func (c *conn) collect(view *packet.Message, id uint16) {
-	h := &hooked{kept: view.Keep(c.b.messageID()), id: id, qos: view.QoS}
+// collect adds a message to the batch. With again it was routed before.
+func (c *conn) collect(view *packet.Message, id uint16, again bool) {
+	h := &hooked{kept: view.Keep(c.b.messageID()), id: id, qos: view.QoS, again: again}
 	h.Client, h.Message = c.client, h.kept
-	if !c.permitted(view) {
+	if !again && !c.permitted(view) {
 		h.refused = packet.NotAuthorized
 	}
 	c.batch = append(c.batch, h)
@@ -44,19 +46,28 @@ func (c *conn) batchIsFull() bool { return len(c.batch) >= batchMessages || c.ba
 func (c *conn) runBatch(p *transport.Pass) {
 	batch := c.batch
 	c.batch, c.batchSize = nil, 0
+	c.deciding = batch
 	c.authorizeBatch(p, batch, 0)
+}
+
+// abandon has a message that goes no further be taken for a new one when it comes
+// again: else it would be acknowledged and never routed.
+func (c *conn) abandon(h *hooked) {
+	if h.qos == 2 && !h.again {
+		c.release(h.id, nil)
+	}
 }
 
 // authorizeBatch asks about the messages from i on, one after the other.
 func (c *conn) authorizeBatch(p *transport.Pass, batch []*hooked, i int) {
-	for ; i < len(batch) && c.b.hooks.Wants(hook.AuthorizePublish); i++ {
+	for ; i < len(batch) && !c.ended.Load() && c.b.hooks.Wants(hook.AuthorizePublish); i++ {
 		h := batch[i]
-		if h.refused != packet.Success {
+		if h.refused != packet.Success || h.again {
 			continue
 		}
 		what := question{point: hook.AuthorizePublish, topic: string(h.kept.Topic), qos: h.qos, retain: h.kept.Retain}
-		c.authorize(p, what, func(p *transport.Pass, code packet.ReasonCode) {
-			h.refused = code
+		c.authorize(p, what, func(p *transport.Pass, code packet.ReasonCode, reason string) {
+			h.refused, h.why = code, reason
 			c.authorizeBatch(p, batch, i+1)
 		})
 		return
@@ -67,11 +78,12 @@ func (c *conn) authorizeBatch(p *transport.Pass, batch []*hooked, i int) {
 func (c *conn) interceptBatch(p *transport.Pass, batch []*hooked) {
 	requests := make([]*hook.PublishRequest, 0, len(batch))
 	for _, h := range batch {
-		if h.refused == packet.Success {
+		// A gate sees what interceptors have made of a message, each time.
+		if h.refused == packet.Success && (!h.again || c.b.hooks.Wants(hook.GatePublish)) {
 			requests = append(requests, &h.PublishRequest)
 		}
 	}
-	if len(requests) == 0 || !c.b.hooks.Wants(hook.InterceptPublish) {
+	if len(requests) == 0 || c.ended.Load() || !c.b.hooks.Wants(hook.InterceptPublish) {
 		c.finishBatch(p, batch)
 		return
 	}
@@ -81,11 +93,16 @@ func (c *conn) interceptBatch(p *transport.Pass, batch []*hooked) {
 
 // finishBatch does what was decided, in the order in which the messages came.
 func (c *conn) finishBatch(p *transport.Pass, batch []*hooked) {
+	c.deciding = nil
 	for _, h := range batch {
 		switch {
 		case c.ended.Load():
+			c.abandon(h)
+			if h.refused != packet.Success {
+				c.b.dropped(c.ns.name, c.client, h.kept, h.qos, hook.DropNotAuthorized)
+			}
 		case h.refused != packet.Success:
-			c.refusePublish(p, h.kept, h.id, h.refused)
+			c.refusePublish(p, h.kept, h.id, h.refused, h.why)
 		default:
 			c.publishHooked(p, h)
 		}
@@ -97,28 +114,42 @@ func (c *conn) finishBatch(p *transport.Pass, batch []*hooked) {
 func (c *conn) publishHooked(p *transport.Pass, h *hooked) {
 	sc := p.Scratch.(*scratch)
 	if h.Verdict != hook.Continue {
-		c.b.dropped(c.client, h.Message, h.qos, hook.DropByPlugin)
+		c.b.dropped(c.ns.name, c.client, h.Message, h.qos, hook.DropByPlugin)
 	}
 	switch h.Verdict {
 	case hook.Drop:
 		if h.qos > 0 {
-			c.acknowledge(p, ackType(h.qos), h.id, packet.Success)
+			c.acknowledge(p, ackType(h.qos), h.id, packet.Success, "")
 		}
 		return
 	case hook.Deny:
-		c.denyPublish(p, h.qos, h.id, errorCode(h.Code, packet.NotAuthorized))
+		if h.again && c.version == packet.V5 {
+			c.answered(c.hold(packet.TypePubrec, h.id, packet.Success, 1), errorCode(h.Code, packet.NotAuthorized))
+			c.releaseAcks(p)
+			return
+		}
+		c.denyPublish(p, h.qos, h.id, errorCode(h.Code, packet.NotAuthorized), h.Reason)
 		return
 	case hook.Disconnect:
+		c.abandon(h)
 		c.disconnect(errorCode(h.Code, packet.AdministrativeAction), h.Reason)
 		return
 	}
-	n, r := c.routeSafe(p, sc, h.Message, h.Extra, h.qos, h.id)
+	code := packet.Success
+	var r *store.Receipt
+	if h.again {
+		r = c.noted(h.id)
+	} else {
+		var n int
+		n, r = c.routeSafe(p, sc, h.Message, h.Extra, h.qos, h.id)
+		code = acceptedCode(n)
+	}
 	switch {
 	case h.qos == 0:
 	case c.b.hooks.Wants(hook.GatePublish):
-		c.gate(p, h, acceptedCode(n), r)
+		c.gate(p, h, code, r)
 	default:
-		c.answer(p, ackType(h.qos), h.id, acceptedCode(n), r)
+		c.answer(p, ackType(h.qos), h.id, code, r)
 	}
 }
 
@@ -129,6 +160,10 @@ func (c *conn) gate(p *transport.Pass, h *hooked, code packet.ReasonCode, r *sto
 	answer := func() {
 		g.Message.Unref()
 		c.answered(held, g.Code)
+	}
+	if ackBeforeGate {
+		c.answered(held, packet.Success)
+		answer = g.Message.Unref
 	}
 	if c.b.hooks.Host().Gate(g, answer) {
 		answer()

@@ -37,15 +37,23 @@ type Broker struct {
 	listeners  []*transport.Listener
 
 	nextKey, nextMessage atomic.Uint64
-	started              time.Time
-	stopping             atomic.Bool
-	sys                  sysPublisher
-	memory               memoryGuard
-	backlog              storeGuard
-	store                store.Store
-	ownClock             bool
-	upkeep               clock.Timer
-	beginning            sync.Once
+	nextConnection       atomic.Uint64
+	// answers is the epoch of what conns have kept of Authorize; ForgetAnswers begins a
+	// new one.
+	answers   atomic.Uint64
+	errands   errands
+	proxies   map[*session.Session]*proxy // of errands
+	queues    map[queueID]*queue          // guarded by mu
+	started   time.Time
+	stopping  atomic.Bool
+	sys       sysPublisher
+	memory    memoryGuard
+	backlog   storeGuard
+	store     store.Store
+	ownClock  bool
+	upkeep    clock.Timer
+	nextSweep int64 // Unix milliseconds; of the clock's goroutine
+	beginning sync.Once
 }
 
 // scratch is what one pass of an executor has for itself.
@@ -91,6 +99,13 @@ func New(options ...func(*Options)) (*Broker, error) {
 	b.store = o.Store
 	b.env.Store, b.env.Now, b.env.Drop, b.env.GaveUp = o.Store, b.clock.Now, b.sessionDropped, b.sessionGaveUp
 	b.env.Ready, b.env.MayReceive = b.sessionReady, b.sessionMayReceive
+	tell := b.delivered
+	b.env.Delivered = func() func(*session.Session, *packet.Message, byte) {
+		if b.hooks.Wants(hook.Delivered) {
+			return tell
+		}
+		return nil
+	}
 	b.SetLive(o.Live)
 	b.root = b.newNamespace("")
 	b.engine = transport.New(transport.Config{
@@ -188,6 +203,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		})
 	})
 	err := b.engine.Close(ctx)
+	b.errands.close(ctx)
 	b.stopClock()
 	if serr := b.store.Close(); err == nil && serr != nil {
 		err = fmt.Errorf("close the store: %w", serr)
@@ -204,46 +220,28 @@ func (b *Broker) stopClock() {
 	b.clock.Disarm(&b.memory.timer)
 }
 
+// sweepMillis is how often retained messages that have expired are looked for.
+const sweepMillis = 10_000
+
 // keepUp does every second what has to be done now and then.
 func (b *Broker) keepUp(now int64) {
 	if b.stopping.Load() {
 		return
 	}
 	live := b.live.Load()
-	if now/1000%10 == 0 {
-		b.eachNamespace(func(n *namespace) { n.retained.Sweep(now) })
+	if now >= b.nextSweep {
+		b.nextSweep = now + sweepMillis
+		b.eachNamespace(func(n *namespace) {
+			n.retained.Sweep(now, func(topic string) {
+				b.event(&hook.Event{Point: hook.RetainedCleared, Topic: topic, Namespace: n.name})
+			})
+		})
 	}
 	b.sys.tick(b, live, now)
 	if b.hooks.Wants(hook.Tick) {
 		b.event(&hook.Event{Point: hook.Tick})
 	}
 	b.clock.Arm(&b.upkeep, now+1000)
-}
-
-// event tells the host what happened, if it wants to know.
-func (b *Broker) event(e *hook.Event) {
-	if !b.hooks.Wants(e.Point) {
-		return
-	}
-	e.Time = b.clock.Now()
-	b.hooks.Host().Observe(e)
-}
-
-// dropped counts a dropped message and tells of it.
-func (b *Broker) dropped(c *hook.Client, m *packet.Message, qos byte, reason string) {
-	b.stats.dropped[dropIndex(reason)].Add(1)
-	if b.hooks.Wants(hook.Dropped) {
-		b.event(&hook.Event{Point: hook.Dropped, Client: c, Message: m, QoS: qos, Reason: reason, Publisher: m.Publisher})
-	}
-}
-
-func (b *Broker) sessionDropped(s *session.Session, m *packet.Message, qos byte, reason string) {
-	b.dropped(s.Client.Load(), m, qos, reason)
-}
-
-func (b *Broker) sessionGaveUp(s *session.Session, m *packet.Message) {
-	b.stats.GivenUp.Add(1)
-	b.event(&hook.Event{Point: hook.DeadLettered, Client: s.Client.Load(), Message: m, Publisher: m.Publisher})
 }
 
 // newClientID makes a Client Identifier for a client that brought none

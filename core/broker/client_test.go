@@ -195,6 +195,20 @@ func (p *peer) expectPublish(topic, payload string) packet.Publish {
 	return m
 }
 
+// expectAnyPublish expects a PUBLISH, of whatever.
+func (p *peer) expectAnyPublish() packet.Publish {
+	p.t.Helper()
+	h, body := p.read()
+	var m packet.Publish
+	if h.Type != packet.TypePublish {
+		p.t.Fatalf("got %v, want PUBLISH", h.Type)
+	}
+	if err := packet.DecodePublish(&m, p.v, h, body, true); err != nil {
+		p.t.Fatal(err)
+	}
+	return m
+}
+
 func (p *peer) expectAck(typ packet.Type, id uint16, code packet.ReasonCode) {
 	p.t.Helper()
 	h, body := p.read()

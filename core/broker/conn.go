@@ -12,6 +12,7 @@ import (
 	"github.com/patchbay-mq/patchbay/core/packet"
 	"github.com/patchbay-mq/patchbay/core/router"
 	"github.com/patchbay-mq/patchbay/core/session"
+	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
@@ -35,10 +36,11 @@ const (
 
 // What a wake-up of a connection is for.
 const (
-	wakeContinue uint32 = 1 << iota // a host has answered: run next
-	wakeAcks                        // held acknowledgements have been released
-	wakeRetry                       // look for messages to send again
-	wakeStore                       // what the session waited for is there
+	wakeContinue    uint32 = 1 << iota // a host has answered: run next
+	wakeAcks                           // held acknowledgements have been released
+	wakeRetry                          // look for messages to send again
+	wakeStore                          // what the session waited for is there
+	wakePermissions                    // the client is given other permissions
 )
 
 // conn is the state machine of one connection. Its fields belong to its
@@ -46,17 +48,21 @@ const (
 type conn struct {
 	*transport.Conn // its Append… methods make conn the session's Link
 
-	b         *Broker
-	lst       *Listener
-	ns        *namespace
-	sess      *session.Session
-	client    *hook.Client
-	perms     *access.Permissions
-	last      router.Last
-	lastPub   lastDecision
-	answers   map[question]answer
-	aliases   [][]byte // by Topic Alias - 1, from the client
-	keepAlive uint16   // as granted, seconds
+	b          *Broker
+	lst        *Listener
+	ns         *namespace
+	sess       *session.Session
+	client     *hook.Client
+	number     uint64       // client.Connection
+	quotas     *hook.Quotas // nil if the broker's limits are in force
+	perms      *access.Permissions
+	last       router.Last
+	lastPub    lastDecision
+	answers    map[question]answer
+	answersOf  uint64       // the epoch of answers, see Broker.answers
+	queueRoute *store.Route // see source.route
+	aliases    [][]byte     // by Topic Alias - 1, from the client
+	keepAlive  uint16       // as granted, seconds
 	// receiveMax and aliasMax are what the client was told in CONNACK.
 	receiveMax, aliasMax uint16
 	version              packet.Version
@@ -68,6 +74,7 @@ type conn struct {
 
 	batch     []*hooked // messages of this read that hooks want to see
 	batchSize int       // their bytes
+	deciding  []*hooked // those that hooks decide about now
 	// unreleased counts the QoS 2 messages of this connection between PUBLISH and
 	// PUBREL, for Receive Maximum, which starts anew with each connection.
 	unreleased int
@@ -87,10 +94,12 @@ type conn struct {
 	retry  *clock.Timer
 
 	signals atomic.Uint32
+	given   atomic.Pointer[given] // permissions that are to be taken over
 	gone    ending
 	ended   atomic.Bool // no packet is handled any more
 	// attached publishes sess, and what CONNECT settled, to other goroutines.
 	attached atomic.Bool
+	replaced atomic.Bool // another connection has its session
 }
 
 var (
@@ -263,6 +272,9 @@ func (c *conn) Woken(p *transport.Pass) {
 	why := c.signals.Swap(0)
 	if c.ended.Load() {
 		return
+	}
+	if why&wakePermissions != 0 {
+		c.takePermissions()
 	}
 	if why&wakeContinue != 0 && c.next != nil {
 		next := c.next

@@ -33,10 +33,11 @@ func (c *conn) handleConnect(live *Live, h packet.Header, body []byte) error {
 			pkt.HasUsername, pkt.Username = true, name
 		}
 	}
+	c.number = c.b.nextConnection.Add(1)
 	c.client = &hook.Client{
 		ID: pkt.ClientID, Username: pkt.Username, Namespace: c.lst.Namespace, Listener: c.lst.Transport.Name,
 		Transport: c.Network(), Remote: c.RemoteAddr(), Version: pkt.Version, TLS: c.TLS(), CleanStart: pkt.CleanStart,
-		KeepAlive: live.MQTT.keepAlive(pkt.KeepAlive), ConnectedAt: c.b.clock.Now(),
+		KeepAlive: live.MQTT.keepAlive(pkt.KeepAlive), ConnectedAt: c.b.clock.Now(), Connection: c.number,
 	}
 	c.connecting = pkt
 	return nil
@@ -50,7 +51,7 @@ func (c *conn) checkConnect(live *Live, pkt *packet.Connect) error {
 		return refuse(packet.ServerShuttingDown, "")
 	case live.Limits.MaxConnections > 0 && c.b.stats.Connected.Load() > int64(live.Limits.MaxConnections):
 		c.b.stats.Refused.Add(1)
-		c.b.event(&hook.Event{Point: hook.LimitReached, Reason: "limits.max_connections"})
+		c.b.limitReached(nil, "limits.max_connections")
 		if m.ServerReference != "" {
 			return refuse(packet.UseAnotherServer, "limits.max_connections is reached")
 		}
@@ -94,7 +95,7 @@ func (c *conn) refuseConnect(code packet.ReasonCode, reason string) {
 	case c.version < packet.V5 && (code == packet.MalformedPacket || code == packet.ProtocolError || code == packet.PacketTooLarge):
 		return // MQTT 3.1.1 knows no return code for these [MQTT-4.8.0-1]
 	}
-	ack := packet.Connack{Code: code}
+	ack := packet.Connack{Code: carried(packet.TypeConnack, code)}
 	if reason != "" && !c.noProblemInfo {
 		ack.Props.SetReasonString(reason)
 	}
@@ -120,15 +121,20 @@ func (c *conn) establish(p *transport.Pass, pkt *packet.Connect, r *hook.AuthRes
 	if w := pkt.Will; w != nil && !r.Permissions.MayPublish(w.Topic, w.QoS, w.Retain, c.b.clock.Now()) {
 		return refuse(packet.NotAuthorized, "to publish the will")
 	}
+	if c.client.Namespace == queueNamespace {
+		return refuse(packet.NotAuthorized, "the namespace is the server's own")
+	}
 	c.ns = c.b.namespace(c.client.Namespace)
 	c.client.SessionExpiry = grantExpiry(live, pkt, r, &ack)
 	c.grant(live, pkt, &ack)
 	c.perms = r.Permissions
+	c.setQuotas(r.Quotas)
 	params := session.Params{
 		Version: pkt.Version, ReceiveMaximum: pkt.Props.ReceiveMaximum, MaximumPacketSize: pkt.Props.MaximumPacketSize,
 		TopicAliasMaximum: min(pkt.Props.TopicAliasMaximum, live.MQTT.OutboundTopicAliasMaximum),
 		SessionExpiry:     c.client.SessionExpiry,
 		Username:          c.client.Username,
+		Quota:             c.sessionQuota(),
 	}
 	a := &attachment{pkt: pkt, ack: ack, params: params, live: live, expiresAt: r.ExpiresAt}
 	return c.attach(p, a)
@@ -153,6 +159,7 @@ func (c *conn) attach(p *transport.Pass, a *attachment) error {
 	}
 	s, present, ended, err := c.b.claim(c.ns, c.client.ID, a.pkt.CleanStart)
 	if err != nil {
+		c.b.limitReached(c.client, "session.max_sessions")
 		return err
 	}
 	if ended != nil {
@@ -191,7 +198,7 @@ func (c *conn) attach(p *transport.Pass, a *attachment) error {
 // may take effect after what it sends from now on [MQTT-4.6.0-5].
 func (c *conn) takeOver(p *transport.Pass, a *attachment, old *conn) {
 	c.state = deciding
-	c.b.replaced(old)
+	c.b.replaced(old, clientOf(old.session()))
 	c.await(p, old.gone.tell, func(p *transport.Pass) {
 		if err := c.attach(p, a); err != nil {
 			c.fail(err)
@@ -200,9 +207,12 @@ func (c *conn) takeOver(p *transport.Pass, a *attachment, old *conn) {
 }
 
 // replaced tells a connection, and others, that another one has its session.
-func (b *Broker) replaced(old *conn) {
+func (b *Broker) replaced(old *conn, client *hook.Client) {
+	if old.replaced.Swap(true) {
+		return // two came at the same time
+	}
 	b.stats.TakenOver.Add(1)
-	b.event(&hook.Event{Point: hook.SessionTakenOver, Client: old.client})
+	b.event(&hook.Event{Point: hook.SessionTakenOver, Client: client})
 	old.disconnect(packet.SessionTakenOver, "")
 }
 
@@ -212,7 +222,7 @@ func (c *conn) join(p *transport.Pass, a *attachment) error {
 	s := a.session
 	c.attaching = nil
 	c.sess = s
-	s.Client.Store(c.client)
+	before := s.Client.Swap(c.client)
 	old, will, ok := s.Attach(c, a.params)
 	if !ok {
 		// It expired, or was replaced, at this very moment; there will be a new one.
@@ -225,7 +235,7 @@ func (c *conn) join(p *transport.Pass, a *attachment) error {
 	c.b.clock.Disarm(&s.Timer)
 	c.b.stats.PacketsSent[packet.TypeConnack].Add(1)
 	if oc, ok := old.(*conn); ok {
-		c.b.replaced(oc) // it has come in between
+		c.b.replaced(oc, before) // it has come in between
 	}
 	if will != nil {
 		c.b.publishWill(p, c.ns, will, c.client)
@@ -275,7 +285,9 @@ func (c *conn) discard(a *attachment) {
 
 // identify fills in who the client turned out to be.
 func (c *conn) identify(pkt *packet.Connect, r *hook.AuthResult, ack *packet.Connack) {
-	cl := c.client
+	told := *c.client // which the host may have kept
+	cl := &told
+	c.client = cl
 	if r.Username != "" {
 		cl.Username = r.Username
 	}
@@ -297,7 +309,7 @@ func (c *conn) identify(pkt *packet.Connect, r *hook.AuthResult, ack *packet.Con
 			ack.Props.SetAuthData(r.AuthData)
 		}
 	}
-	cl.Permissions, cl.Attributes = r.Permissions, r.Attributes
+	cl.Permissions, cl.Permitted, cl.Attributes = r.Permissions, r.Permitted, r.Attributes
 	c.keepAlive = cl.KeepAlive
 }
 

@@ -12,11 +12,16 @@
 // goes on when it is woken (await). The path of a PUBLISH is in publish.go and
 // route.go.
 //
+// What plugins ask of the broker is in plugins.go (they are not trusted to hold
+// still: all that they publish is an errand), what they publish as a client in
+// proxy.go, and the queues that are kept for them in queues.go and queue.go.
+//
 // Who owns what: a conn's fields belong to its executor, except those marked
 // otherwise. A session has its own lock (core/session); the table of sessions is
 // sharded (registry.go); a shard's lock is taken before a session's lock, that
 // one before the lock of a connection's out-buffer, and no hook is called with
-// any of them held, but for Observe of a dropped message.
+// any of them held, but for Observe of a message that was dropped, delivered or
+// given up. A queue has a lock like a session; Broker.mu is taken before it.
 //
 // The package knows nothing of plugins (they are behind core/hook), of
 // configuration files, and of how state is made durable (core/store).

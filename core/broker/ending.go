@@ -39,7 +39,7 @@ func (c *conn) end(code packet.ReasonCode, reason string, err error) {
 		return
 	}
 	if c.version == packet.V5 {
-		d := packet.Disconnect{Code: code}
+		d := packet.Disconnect{Code: carried(packet.TypeDisconnect, code)}
 		if reason != "" && !c.noProblemInfo {
 			d.Props.SetReasonString(reason)
 		}
@@ -166,6 +166,10 @@ func (c *conn) Closed(p *transport.Pass, err error) {
 	c.b.stats.Connected.Add(-1)
 	c.b.stats.BytesSent.Add(int64(c.BytesOut()))
 	c.next = nil
+	for _, h := range append(c.batch, c.deciding...) {
+		c.abandon(h)
+	}
+	c.batch, c.deciding = nil, nil
 	c.dropAcks()
 	c.b.memory.forget(c)
 	c.b.backlog.forget(c)
@@ -188,12 +192,12 @@ func (c *conn) Closed(p *transport.Pass, err error) {
 		c.b.log.Log(context.Background(), level, "connection refused", about...)
 		return
 	}
-	c.detach(p)
 	code, _ := reasonOf(err)
 	if c.normalEnd {
 		code = packet.Success
 	}
 	c.b.event(&hook.Event{Point: hook.Disconnected, Client: c.client, Code: code, Reason: closeReason(err)})
+	c.detach(p)
 	c.b.log.Info("client disconnected", "client", c.client.ID, "namespace", c.client.Namespace,
 		"remote", c.RemoteAddr(), "reason", closeReason(err))
 }

@@ -23,6 +23,7 @@ type fakeHost struct {
 	will         func(*hook.PublishRequest, func()) bool
 	receive      func(*hook.ReceiveRequest)
 	gate         func(*hook.GateRequest, func()) bool
+	observe      func(*hook.Event)
 
 	mu     sync.Mutex
 	events []string
@@ -58,6 +59,9 @@ func (h *fakeHost) Observe(e *hook.Event) {
 	h.mu.Lock()
 	h.events = append(h.events, text)
 	h.mu.Unlock()
+	if h.observe != nil {
+		h.observe(e)
+	}
 }
 
 func (h *fakeHost) seen() []string {

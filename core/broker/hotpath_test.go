@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 )
 
@@ -77,7 +78,9 @@ func TestPublishAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes sync.Pool drop what it is given")
 	}
-	_, addr := start(t, func(o *Options) { o.Sys.Interval = 0 })
+	b, addr := start(t, func(o *Options) { o.Sys.Interval = 0 })
+	// Nor does a queue that is about something else change that.
+	open(t, b, hook.QueueSpec{Owner: "p", Name: "q", Filters: []string{"other/#", "+/+"}})
 	for qos := byte(0); qos <= 1; qos++ {
 		f := newFlow(t, addr, qos, 500)
 		for range 20 {

@@ -51,7 +51,7 @@ func (b *Broker) sessionDue(n *namespace, s *session.Session, now int64) {
 		b.together(p, func() {
 			var will *session.Will
 			if will, expired, at = s.Due(now); will != nil {
-				b.publishWill(p, n, will, s.Client.Load())
+				b.publishWill(p, n, will, clientOf(s))
 			}
 		})
 		if !expired {
@@ -94,7 +94,7 @@ const (
 // shared groups goes to other members (MQTT 5 §4.8.2).
 func (b *Broker) endSession(p *transport.Pass, n *namespace, s *session.Session, why string) {
 	b.clock.Disarm(&s.Timer)
-	client := s.Client.Load()
+	client := clientOf(s)
 	var link session.Link
 	var subs []store.Subscribed
 	var ok bool
@@ -106,7 +106,7 @@ func (b *Broker) endSession(p *transport.Pass, n *namespace, s *session.Session,
 		if why == sessionRemoved {
 			c.disconnect(packet.AdministrativeAction, why)
 		} else {
-			b.replaced(c)
+			b.replaced(c, client)
 		}
 	}
 	for _, sub := range subs {
@@ -136,7 +136,7 @@ func (b *Broker) handOver(p *transport.Pass, n *namespace, s *session.Session) (
 	atOnce = false
 	mu.Unlock()
 	if will != nil {
-		b.publishWill(p, n, will, s.Client.Load())
+		b.publishWill(p, n, will, clientOf(s))
 	}
 	for _, e := range append(orphans, waiting...) {
 		b.redispatch(p, n, s, e)
@@ -153,13 +153,13 @@ func (b *Broker) redispatch(p *transport.Pass, n *namespace, left *session.Sessi
 	if g == nil || o.Message.Expired(b.clock.Now()) {
 		var client *hook.Client
 		if left != nil {
-			client = left.Client.Load()
+			client = clientOf(left)
 		}
-		b.dropped(client, o.Message, o.Message.QoS, hook.DropSessionEnded)
+		b.dropped(n.name, client, o.Message, o.Message.QoS, hook.DropSessionEnded)
 		return
 	}
 	sc.frames.Begin(o.Message, b.clock.Now())
-	d := delivery{b: b, p: p, sc: sc, n: n, m: o.Message, byHook: b.hooks.Wants(hook.AuthorizeReceive) || b.hooks.Wants(hook.InterceptDeliver)}
+	d := delivery{b: b, p: p, sc: sc, n: n, m: o.Message, byHook: b.screens()}
 	if left != nil {
 		d.share(g, left)
 	} else {
@@ -182,9 +182,9 @@ func (b *Broker) publishWill(p *transport.Pass, n *namespace, w *session.Will, c
 	}
 	publish := func(p *transport.Pass, m *packet.Message) {
 		sc := p.Scratch.(*scratch)
-		b.route(p, sc, n, m, nil)
+		b.route(p, sc, n, m, source{client: client})
 		sc.tally.fold(&b.stats)
-		b.event(&hook.Event{Point: hook.WillPublished, Client: client, Message: m})
+		b.event(&hook.Event{Point: hook.WillPublished, Client: client, Message: m, Publisher: m.Publisher, Namespace: n.name})
 		w.Message.Unref()
 	}
 	if !b.hooks.Wants(hook.InterceptWill) {
@@ -197,7 +197,7 @@ func (b *Broker) publishWill(p *transport.Pass, n *namespace, w *session.Will, c
 		if r.Verdict == hook.Continue {
 			publish(p, r.Message)
 		} else {
-			b.dropped(client, kept, kept.QoS, hook.DropByPlugin)
+			b.dropped(n.name, client, kept, kept.QoS, hook.DropByPlugin)
 			w.Message.Unref()
 		}
 		kept.Unref()

@@ -73,7 +73,7 @@ var ErrStopped = errors.New("broker: stopped")
 // publish routes a message of the broker's own in the default namespace.
 func (b *Broker) publish(p *transport.Pass, m *packet.Message) int {
 	sc := p.Scratch.(*scratch)
-	n := b.route(p, sc, b.root, m, nil)
+	n := b.route(p, sc, b.root, m, source{})
 	sc.tally.fold(&b.stats)
 	return n
 }

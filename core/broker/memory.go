@@ -54,6 +54,7 @@ func (g *memoryGuard) check(b *Broker) {
 		}
 		g.since = now
 		g.above.Store(true)
+		b.limitReached(nil, "limits.memory")
 		b.log.Warn("memory watermark reached: publishers are held back", "used", used, "limit", limit)
 	case limit <= 0 || used < limit/10*9:
 		if g.above.Swap(false) {

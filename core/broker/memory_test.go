@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/patchbay-mq/patchbay/core/clock"
+	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 )
 
@@ -16,6 +17,7 @@ func TestMemoryWatermark(t *testing.T) {
 	live := b.Live()
 	live.Limits.Memory = 1
 	b.SetLive(live)
+	r := observe(t, b)
 	sub, pub, part := connect(t, addr, "sub"), connect(t, addr, "pub"), connect(t, addr, "part")
 	sub.subscribe("t", 0)
 	clk.Advance(2 * time.Second)
@@ -36,6 +38,10 @@ func TestMemoryWatermark(t *testing.T) {
 	sub.expectQuiet()
 	clk.Advance((partialMillis + 2000) * time.Millisecond)
 	part.expectEnd(packet.QuotaExceeded)
+	r.of(hook.LimitReached, "", "", reason("limits.memory"))
+	if q := publishFor(t, b, "", text("t", "x", 0)); q.Code != packet.QuotaExceeded {
+		t.Errorf("a plugin's publication: %+v", q)
+	}
 
 	live.Limits.Memory = 0
 	b.SetLive(live)

@@ -37,8 +37,7 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 			return refuse(packet.SessionTakenOver, "")
 		}
 		if !first {
-			// What came before may still be on its way into the store.
-			c.answer(p, packet.TypePubrec, pub.PacketID, packet.Success, c.noted(pub.PacketID))
+			c.receivedAgain(p, sc, live, pub)
 			return nil
 		}
 		c.unreleased++
@@ -54,11 +53,24 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 		return nil
 	}
 	if c.b.hooks.Wants(hook.AuthorizePublish) || c.b.hooks.Wants(hook.InterceptPublish) || c.b.hooks.Wants(hook.GatePublish) {
-		c.collect(m, pub.PacketID)
+		c.collect(m, pub.PacketID, false)
 		return nil
 	}
 	c.finishPublish(p, sc, m, pub.PacketID)
 	return nil
+}
+
+// receivedAgain takes a QoS 2 PUBLISH that came before. It is not routed again
+// [MQTT-4.3.3-10], but what a gate has said of it may have been lost with the
+// connection or the process: it is asked again.
+func (c *conn) receivedAgain(p *transport.Pass, sc *scratch, live *Live, pub *packet.Publish) {
+	if len(c.batch) > 0 || c.b.hooks.Wants(hook.GatePublish) {
+		// Its PUBREC must not leave before those of the batch [MQTT-4.6.0-3].
+		c.collect(c.view(sc, live, pub), pub.PacketID, true)
+		return
+	}
+	// What came before may still be on its way into the store.
+	c.answer(p, packet.TypePubrec, pub.PacketID, packet.Success, c.noted(pub.PacketID))
 }
 
 var errReceiveMaximum = refuse(packet.ReceiveMaximumExceeded, "[MQTT-3.3.4-7]")
@@ -152,7 +164,7 @@ func reserved[T ~string | ~[]byte](topic T) bool {
 // finishPublish routes a message that no hook wanted to see and acknowledges it.
 func (c *conn) finishPublish(p *transport.Pass, sc *scratch, m *packet.Message, id uint16) {
 	if !c.permitted(m) {
-		c.refusePublish(p, m, id, packet.NotAuthorized)
+		c.refusePublish(p, m, id, packet.NotAuthorized, "")
 		return
 	}
 	n, r := c.routeSafe(p, sc, m, nil, m.QoS, id)
@@ -175,9 +187,10 @@ func (c *conn) routeSafe(p *transport.Pass, sc *scratch, m *packet.Message, extr
 		c.b.store.Begin()
 		c.sess.Received(id, sc.frames.ReceiptFor())
 	}
-	n = c.b.route(p, sc, c.ns, m, c)
+	from := c.source()
+	n = c.b.route(p, sc, c.ns, m, from)
 	for _, e := range extra {
-		n += c.b.route(p, sc, c.ns, e, c)
+		n += c.b.route(p, sc, c.ns, e, from)
 	}
 	if together {
 		c.b.store.End()
@@ -203,7 +216,7 @@ func ackType(qos byte) packet.Type {
 // nothing to wait for.
 func (c *conn) answer(p *transport.Pass, typ packet.Type, id uint16, code packet.ReasonCode, r *store.Receipt) {
 	if r == nil {
-		c.acknowledge(p, typ, id, code)
+		c.acknowledge(p, typ, id, code, "")
 		return
 	}
 	c.awaitStore(c.hold(typ, id, code, 1), r)
@@ -237,22 +250,22 @@ func (c *conn) awaitStore(held *pendingAck, r *store.Receipt) {
 
 // refusePublish drops a message that its publisher may not send. MQTT 5 clients
 // are told; to others it looks accepted [MQTT-3.3.5-2].
-func (c *conn) refusePublish(p *transport.Pass, m *packet.Message, id uint16, code packet.ReasonCode) {
-	c.b.dropped(c.client, m, m.QoS, hook.DropNotAuthorized)
-	c.denyPublish(p, m.QoS, id, code)
+func (c *conn) refusePublish(p *transport.Pass, m *packet.Message, id uint16, code packet.ReasonCode, reason string) {
+	c.b.dropped(c.ns.name, c.client, m, m.QoS, hook.DropNotAuthorized)
+	c.denyPublish(p, m.QoS, id, code, reason)
 }
 
-func (c *conn) denyPublish(p *transport.Pass, qos byte, id uint16, code packet.ReasonCode) {
+func (c *conn) denyPublish(p *transport.Pass, qos byte, id uint16, code packet.ReasonCode, reason string) {
 	if qos == 0 {
 		return
 	}
-	if c.version < packet.V5 {
-		code = packet.Success
+	if code = carried(ackType(qos), code); c.version < packet.V5 {
+		code, reason = packet.Success, ""
 	}
 	if qos == 2 && code.IsError() {
 		c.release(id, nil) // with an error the identifier is free again [MQTT-4.3.3-9]
 	}
-	c.acknowledge(p, ackType(qos), id, code)
+	c.acknowledge(p, ackType(qos), id, code, reason)
 }
 
 // release forgets the Packet Identifier of a QoS 2 message from the client; r may

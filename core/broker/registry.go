@@ -3,10 +3,13 @@ package broker
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 
+	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/retained"
 	"github.com/patchbay-mq/patchbay/core/router"
 	"github.com/patchbay-mq/patchbay/core/session"
+	"github.com/patchbay-mq/patchbay/core/store"
 )
 
 // shards spread the locking of the session table over the client ids.
@@ -17,7 +20,10 @@ type namespace struct {
 	name     string
 	router   *router.Router
 	retained *retained.Messages
-	shard    [shards]shard
+	// queueFilters counts the Topic Filters of queues among those of the router.
+	queueFilters atomic.Int64
+	queueRoute   *store.Route // of messages without a client
+	shard        [shards]shard
 }
 
 type shard struct {
@@ -51,11 +57,18 @@ func (b *Broker) namespace(name string) *namespace {
 	return n
 }
 
+// newNamespace makes one; b.mu is held, unless it is the first.
 func (b *Broker) newNamespace(name string) *namespace {
 	n := &namespace{
 		name:     name,
 		router:   router.New(router.Config{Strategy: b.opts.SharedStrategy}),
 		retained: retained.New(name, b.store, b.live.Load().Retained.Limits),
+
+		queueRoute: &store.Route{Filter: name},
+	}
+	none := new(hook.QueueSpec)
+	for _, q := range b.queues {
+		n.subscribeQueue(q, none, q.spec.Load())
 	}
 	for i := range n.shard {
 		n.shard[i].sessions = make(map[string]*session.Session)

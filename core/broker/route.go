@@ -3,28 +3,41 @@ package broker
 import (
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/retained"
 	"github.com/patchbay-mq/patchbay/core/router"
 	"github.com/patchbay-mq/patchbay/core/session"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
+// source is who published a message, as far as there is somebody.
+type source struct {
+	// conn is the connection on whose executor all this happens; nil if there is none.
+	conn *conn
+	// client is nil for messages of the broker itself and of plugins.
+	client *hook.Client
+	// session is nil for Wills too: No Local is about what a connection publishes.
+	session *session.Session
+}
+
 // route retains the message if it says so and delivers it to all subscribers. It
-// returns how many subscriptions matched. from is the publisher's connection,
-// nil if it has none.
-func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.Message, from *conn) int {
+// returns how many subscriptions matched.
+func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.Message, from source) int {
 	var targets router.Targets
-	if from != nil {
-		targets = from.last.Lookup(n.router, sc.cache, m.Topic)
+	if from.conn != nil {
+		targets = from.conn.last.Lookup(n.router, sc.cache, m.Topic)
 	} else {
 		targets = sc.cache.Lookup(n.router, m.Topic)
 	}
 	if b.hooks.Wants(hook.Published) {
-		b.event(&hook.Event{Point: hook.Published, Client: from.clientOrNil(), Message: m, QoS: m.QoS, Publisher: m.Publisher})
+		b.event(&hook.Event{Point: hook.Published, Client: from.client, Message: m, QoS: m.QoS, Publisher: m.Publisher, Namespace: n.name})
 	}
 	if len(targets) == 0 && !m.Retain {
 		sc.tally.noSubscriber++
 		if b.hooks.Wants(hook.Dropped) {
-			b.event(&hook.Event{Point: hook.Dropped, Client: from.clientOrNil(), Message: m, QoS: m.QoS, Reason: hook.DropNoSubscriber, Publisher: m.Publisher})
+			b.event(&hook.Event{
+				Point: hook.Dropped, Client: from.client, Message: m, QoS: m.QoS, Reason: hook.DropNoSubscriber,
+				Publisher: m.Publisher, Namespace: n.name,
+			})
 		}
 		return 0
 	}
@@ -33,23 +46,21 @@ func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.M
 	if m.Retain {
 		d.retain()
 	}
-	d.byHook = b.hooks.Wants(hook.AuthorizeReceive) || b.hooks.Wants(hook.InterceptDeliver)
+	d.byHook = b.screens()
 	for i := range targets {
 		d.deliver(&targets[i])
 	}
 	sc.frames.End()
-	if len(targets) == 1 && from != nil && d.receiver != nil && d.receiver.congested() {
-		from.waitFor(d.receiver)
+	if d.unwanted == len(targets) && d.unwanted > 0 && !m.Retain {
+		b.dropped(n.name, from.client, m, m.QoS, hook.DropNoSubscriber)
 	}
-	return len(targets)
+	if len(targets)-d.queues == 1 && from.conn != nil && d.receiver != nil && d.receiver.congested() {
+		from.conn.waitFor(d.receiver)
+	}
+	return len(targets) - d.unwanted
 }
 
-func (c *conn) clientOrNil() *hook.Client {
-	if c == nil {
-		return nil
-	}
-	return c.client
-}
+func (c *conn) source() source { return source{c, c.client, c.sess} }
 
 // delivery is one message on its way to its receivers.
 type delivery struct {
@@ -58,8 +69,11 @@ type delivery struct {
 	sc     *scratch
 	n      *namespace
 	m      *packet.Message
-	from   *conn
+	from   source
 	byHook bool
+	// queues counts the queues among the receivers, unwanted those that did not take
+	// the message.
+	queues, unwanted int
 	// receiver is the last connection that the message went to, or is to go to.
 	receiver *conn
 }
@@ -72,10 +86,15 @@ func (d *delivery) deliver(t *router.Target) {
 	}
 	switch s := t.Sub.(type) {
 	case *session.Session:
-		if t.NoLocal && d.from != nil && d.from.sess == s {
+		if t.NoLocal && d.from.session == s {
 			return // [MQTT-3.8.3-3]
 		}
 		d.send(s, session.Delivery{QoS: min(t.QoS, d.m.QoS), Retain: d.m.Retain && t.RetainAsPublished, IDs: t.IDs})
+	case *queue:
+		d.queues++
+		if !s.put(&d.sc.frames, d.n, &d.from) {
+			d.unwanted++
+		}
 	case *localSubscriber:
 		s.receive(d.m)
 	}
@@ -85,8 +104,8 @@ func (d *delivery) deliver(t *router.Target) {
 // one's session end meanwhile.
 func (d *delivery) share(g *router.Group, exclude router.Subscriber) session.Outcome {
 	var publisher uint64
-	if d.from != nil {
-		publisher = d.from.sess.Key()
+	if d.from.session != nil {
+		publisher = d.from.session.Key()
 	}
 	for range 4 {
 		t, ok := g.Pick(publisher, d.m.Topic, exclude)
@@ -106,16 +125,15 @@ func (d *delivery) share(g *router.Group, exclude router.Subscriber) session.Out
 		}
 		exclude = s
 	}
-	d.b.dropped(d.from.clientOrNil(), d.m, d.m.QoS, hook.DropNoSubscriber)
+	d.b.dropped(d.n.name, d.from.client, d.m, d.m.QoS, hook.DropNoSubscriber)
 	return session.Gone
 }
 
 // send delivers to one session.
 func (d *delivery) send(s *session.Session, how session.Delivery) session.Outcome {
-	frames := &d.sc.frames
+	frames, m := &d.sc.frames, d.m
 	if cl := s.Client.Load(); d.byHook || cl != nil && cl.Permissions.FiltersReceive() {
-		m := d.screen(cl, how)
-		if m == nil {
+		if m = d.screen(clientOf(s), how); m == nil {
 			return session.Dropped
 		}
 		if m != d.m {
@@ -138,7 +156,7 @@ func (d *delivery) send(s *session.Session, how session.Delivery) session.Outcom
 			d.receiver = c
 		}
 		if d.b.hooks.Wants(hook.Delivered) {
-			d.b.event(&hook.Event{Point: hook.Delivered, Client: s.Client.Load(), Message: d.m, QoS: how.QoS, Publisher: d.m.Publisher})
+			d.b.delivered(s, m, how.QoS)
 		}
 	case session.Overflow:
 		if c, ok := s.Link().(*conn); ok {
@@ -151,20 +169,30 @@ func (d *delivery) send(s *session.Session, how session.Delivery) session.Outcom
 // screen asks the receiver's permissions and the host about one delivery; nil
 // drops it.
 func (d *delivery) screen(cl *hook.Client, how session.Delivery) *packet.Message {
-	if cl != nil && !cl.Permissions.MayReceive(string(d.m.Topic), how.QoS, how.Retain, d.b.clock.Now()) {
-		d.b.dropped(cl, d.m, how.QoS, hook.DropNotAuthorized)
+	if !cl.Permissions.MayReceive(string(d.m.Topic), how.QoS, how.Retain, d.b.clock.Now()) {
+		d.b.dropped(d.n.name, cl, d.m, how.QoS, hook.DropNotAuthorized)
 		return nil
 	}
 	if !d.byHook {
 		return d.m
 	}
-	r := hook.ReceiveRequest{Client: cl, Message: d.m}
-	d.b.hooks.Host().Receive(&r)
+	return d.b.receive(cl, d.m, how.QoS)
+}
+
+// receive asks the host about one delivery to a client; nil drops it.
+func (b *Broker) receive(cl *hook.Client, m *packet.Message, qos byte) *packet.Message {
+	r := hook.ReceiveRequest{Client: cl, Message: m}
+	b.hooks.Host().Receive(&r)
 	if r.Drop {
-		d.b.dropped(cl, d.m, how.QoS, hook.DropByPlugin)
+		b.dropped(cl.Namespace, cl, m, qos, hook.DropByPlugin)
 		return nil
 	}
 	return r.Message
+}
+
+// screens reports whether the host wants to decide about deliveries.
+func (b *Broker) screens() bool {
+	return b.hooks.Wants(hook.AuthorizeReceive) || b.hooks.Wants(hook.InterceptDeliver)
 }
 
 // retain keeps the message as its topic's, or clears that [MQTT-3.3.1-5..7].
@@ -175,28 +203,31 @@ func (d *delivery) retain() {
 	}
 	if len(m.Payload) == 0 {
 		if d.n.retained.Clear(string(m.Topic), d.sc.frames.ReceiptFor()) {
-			b.event(&hook.Event{Point: hook.RetainedCleared, Client: d.from.clientOrNil(), Topic: string(m.Topic)})
+			b.event(&hook.Event{Point: hook.RetainedCleared, Client: d.from.client, Topic: string(m.Topic), Namespace: d.n.name})
 		}
 		return
 	}
 	if m.QoS == 0 && b.store.Full() {
-		b.dropped(d.from.clientOrNil(), m, 0, hook.DropStoreFull)
+		b.dropped(d.n.name, d.from.client, m, 0, hook.DropStoreFull)
 		return
 	}
 	var kept *packet.Message
 	if age := opts.MaxAge.Milliseconds(); age > 0 && (m.Expires == packet.NoExpiry || m.Expires > m.Received+age) {
 		mortal := packet.Message{
 			Topic: m.Topic, Payload: m.Payload, Props: m.Props, Publisher: m.Publisher, Received: m.Received,
-			Expires: m.Received + age, QoS: m.QoS, Retain: true,
+			Expires: m.Received + age, Origin: m.Origin, QoS: m.QoS, Retain: true,
 		}
 		kept = mortal.Keep(b.messageID())
 	} else {
 		kept = d.sc.frames.Keep()
 	}
-	if why := d.n.retained.Set(kept, d.sc.frames.ReceiptFor()); why != "" {
-		b.event(&hook.Event{Point: hook.LimitReached, Client: d.from.clientOrNil(), Message: m, Reason: string(why)})
-		b.dropped(d.from.clientOrNil(), m, m.QoS, hook.DropQuota)
+	if why, cleared := d.n.retained.Set(kept, d.sc.frames.ReceiptFor()); why != retained.Accepted {
+		b.event(&hook.Event{Point: hook.LimitReached, Client: d.from.client, Message: m, Reason: string(why), Namespace: d.n.name})
+		if cleared {
+			b.event(&hook.Event{Point: hook.RetainedCleared, Client: d.from.client, Topic: string(m.Topic), Namespace: d.n.name})
+		}
+		b.dropped(d.n.name, d.from.client, m, m.QoS, hook.DropQuota)
 		return
 	}
-	b.event(&hook.Event{Point: hook.RetainedSet, Client: d.from.clientOrNil(), Message: m})
+	b.event(&hook.Event{Point: hook.RetainedSet, Client: d.from.client, Message: m, Namespace: d.n.name})
 }

@@ -34,7 +34,7 @@ func (c *conn) congested() bool {
 	if c.Conn.OverHighWater() {
 		return true
 	}
-	max := c.b.env.Limits.Load().MaxQueued
+	max := c.sess.MaxQueued()
 	return max > 0 && c.sess.Load() > max/2
 }
 

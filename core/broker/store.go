@@ -21,8 +21,18 @@ func (b *Broker) load() error {
 	now := b.clock.Now()
 	var mu sync.Mutex
 	var connected []*session.Session
+	var opened []*queue
 	err := b.store.Load(store.Loader{
 		Session: func(saved store.Saved) store.Owner {
+			if saved.Namespace == queueNamespace {
+				q := b.restoreQueue(saved)
+				if saved.Detached == 0 {
+					mu.Lock()
+					opened = append(opened, q)
+					mu.Unlock()
+				}
+				return q
+			}
 			s := b.restore(saved, now)
 			if saved.Detached == 0 {
 				mu.Lock()
@@ -41,6 +51,9 @@ func (b *Broker) load() error {
 	}
 	for _, s := range connected {
 		s.Save() // it is not connected any more
+	}
+	for _, q := range opened {
+		q.save()
 	}
 	return nil
 }
@@ -145,15 +158,23 @@ func (c *conn) noted(id uint16) *store.Receipt {
 // wouldStore reports whether a message would have to be stored. Of shared
 // subscriptions it does not know which member will get it.
 func (c *conn) wouldStore(sc *scratch, pub *packet.Publish) bool {
-	if pub.Retain {
-		return true
-	}
-	for _, t := range c.last.Lookup(c.ns.router, sc.cache, pub.Topic) {
+	return pub.Retain || wouldStore(c.last.Lookup(c.ns.router, sc.cache, pub.Topic), pub.QoS)
+}
+
+func wouldStore(targets router.Targets, qos byte) bool {
+	for _, t := range targets {
 		if t.Group != nil {
 			return true
 		}
-		if s, ok := t.Sub.(*session.Session); ok && s.Durable() && min(t.QoS, pub.QoS) > 0 {
-			return true
+		switch s := t.Sub.(type) {
+		case *session.Session:
+			if s.Durable() && min(t.QoS, qos) > 0 {
+				return true
+			}
+		case *queue:
+			if qos >= s.spec.Load().MinQoS {
+				return true
+			}
 		}
 	}
 	return false
@@ -161,8 +182,8 @@ func (c *conn) wouldStore(sc *scratch, pub *packet.Publish) bool {
 
 // refuseFull answers a PUBLISH that there is no room for.
 func (c *conn) refuseFull(p *transport.Pass, m *packet.Message, id uint16) {
-	c.b.dropped(c.client, m, m.QoS, hook.DropStoreFull)
-	c.denyPublish(p, m.QoS, id, packet.QuotaExceeded)
+	c.b.dropped(c.ns.name, c.client, m, m.QoS, hook.DropStoreFull)
+	c.denyPublish(p, m.QoS, id, packet.QuotaExceeded, reasonFull)
 }
 
 // heldBack pauses an MQTT 3 client that sends what there is no room for: it has
@@ -185,7 +206,7 @@ type storeGuard struct {
 func (g *storeGuard) check(b *Broker) {
 	full := b.store.Full()
 	if full && !g.full {
-		b.event(&hook.Event{Point: hook.LimitReached, Reason: "store"})
+		b.limitReached(nil, "store")
 	}
 	g.full = full
 	if full {

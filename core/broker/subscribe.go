@@ -24,9 +24,15 @@ func (c *conn) handleSubscribe(p *transport.Pass, live *Live, body []byte) error
 	}
 	r := &hook.SubscribeRequest{
 		Client: c.client, Subscriptions: pkt.Subscriptions, ID: pkt.Props.SubscriptionID,
-		Codes: make([]packet.ReasonCode, len(pkt.Subscriptions)),
+		Codes: make([]packet.ReasonCode, len(pkt.Subscriptions)), UserProperties: pkt.Props.User,
 	}
-	proceed := func(p *transport.Pass) { c.authorizeSubscribe(p, pkt.PacketID, r, 0) }
+	proceed := func(p *transport.Pass) {
+		if r.Disconnect {
+			c.disconnect(errorCode(r.DisconnectCode, packet.NotAuthorized), r.Reason)
+			return
+		}
+		c.authorizeSubscribe(p, pkt.PacketID, r, 0)
+	}
 	if !c.b.hooks.Wants(hook.InterceptSubscribe) {
 		proceed(p)
 		return nil
@@ -40,6 +46,7 @@ func (c *conn) handleSubscribe(p *transport.Pass, live *Live, body []byte) error
 func (c *conn) authorizeSubscribe(p *transport.Pass, id uint16, r *hook.SubscribeRequest, i int) {
 	for ; i < len(r.Subscriptions) && c.b.hooks.Wants(hook.AuthorizeSubscribe); i++ {
 		if r.Codes[i].IsError() {
+			r.Codes[i] = carried(packet.TypeUnsuback, r.Codes[i])
 			continue
 		}
 		f, err := topic.ParseFilter(r.Subscriptions[i].Filter)
@@ -47,9 +54,13 @@ func (c *conn) authorizeSubscribe(p *transport.Pass, id uint16, r *hook.Subscrib
 			continue // subscribe says so
 		}
 		what := question{point: hook.AuthorizeSubscribe, topic: f.Filter, qos: r.Subscriptions[i].QoS}
-		c.authorize(p, what, func(p *transport.Pass, code packet.ReasonCode) {
-			r.Codes[i] = code
-			c.authorizeSubscribe(p, id, r, i+1)
+		c.authorize(p, what, func(p *transport.Pass, code packet.ReasonCode, reason string) {
+			if r.Codes[i] = code; r.Reason == "" {
+				r.Reason = reason // one has to do for all filters
+			}
+			if !c.ended.Load() {
+				c.authorizeSubscribe(p, id, r, i+1)
+			}
 		})
 		return
 	}
@@ -61,12 +72,19 @@ func (c *conn) authorizeSubscribe(p *transport.Pass, id uint16, r *hook.Subscrib
 func (c *conn) subscribe(p *transport.Pass, id uint16, r *hook.SubscribeRequest) {
 	for i := range r.Subscriptions {
 		if r.Codes[i].IsError() {
+			r.Codes[i] = carried(packet.TypeSuback, r.Codes[i])
 			continue
 		}
 		r.Codes[i] = c.subscribeOne(&r.Subscriptions[i], r.ID)
 	}
 	c.whenSafe(p, func(p *transport.Pass) {
 		ack := packet.Suback{PacketID: id, Codes: r.Codes}
+		if c.explains(r.Reason) {
+			ack.Props.SetReasonString(r.Reason)
+			if _, fits := c.encode(&ack); !fits {
+				ack.Props = packet.Properties{} // [MQTT-3.9.2-1]
+			}
+		}
 		if err := c.reply(p, packet.TypeSuback, &ack); err != nil {
 			c.fail(err)
 			return
@@ -91,19 +109,23 @@ func (c *conn) subscribeOne(s *packet.Subscription, id uint32) packet.ReasonCode
 	granted := min(s.QoS, live.MQTT.MaxQoS)
 	existed, ok := c.sess.Subscribe(s.Filter, session.Subscription{
 		QoS: granted, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, RetainHandling: s.RetainHandling, ID: id,
-	}, live.Session.MaxSubscriptions, func() {
+	}, c.maxSubscriptions(live), func() {
 		c.ns.router.Subscribe(c.sess, f.Group, f.Filter, router.Options{
 			QoS: granted, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, RetainHandling: s.RetainHandling, ID: id,
 		})
 	})
 	if !ok {
-		c.b.event(&hook.Event{Point: hook.LimitReached, Client: c.client, Reason: "session.max_subscriptions"})
+		c.b.limitReached(c.client, "session.max_subscriptions")
 		return packet.QuotaExceeded
 	}
-	c.b.event(&hook.Event{Point: hook.Subscribed, Client: c.client, Topic: s.Filter, QoS: granted})
+	if c.b.hooks.Wants(hook.Subscribed) {
+		told := *s
+		told.QoS = granted
+		c.b.event(&hook.Event{Point: hook.Subscribed, Client: c.client, Topic: s.Filter, QoS: granted, Subscription: &told, SubscriptionID: id})
+	}
 	// [MQTT-3.3.1-10], [MQTT-3.3.1-11]
 	if !f.Shared && s.RetainHandling != 2 && !(s.RetainHandling == 1 && existed) && c.ns.retained.Len() > 0 {
-		q := retainedQuery{ns: c.ns, client: c.client, filter: f.Filter, noLocal: s.NoLocal, granted: granted, id: id, now: c.b.clock.Now}
+		q := retainedQuery{b: c.b, ns: c.ns, client: c.client, filter: f.Filter, noLocal: s.NoLocal, granted: granted, id: id}
 		c.sess.Replay(session.Replay{Filter: s.Filter, Messages: q.entries})
 	}
 	return packet.ReasonCode(granted)
@@ -128,17 +150,17 @@ func (c *conn) checkFilter(live *Live, filter string) (topic.Filter, packet.Reas
 
 // retainedQuery is the search for a new subscription's retained messages.
 type retainedQuery struct {
+	b       *Broker
 	ns      *namespace
 	client  *hook.Client
 	filter  string
 	noLocal bool
 	granted byte
 	id      uint32
-	now     func() int64
 }
 
 func (q retainedQuery) entries() []store.Entry {
-	now := q.now()
+	now, screens := q.b.clock.Now(), q.b.screens()
 	msgs := q.ns.retained.Match(q.filter, now, nil)
 	var route *store.Route
 	if q.id != 0 {
@@ -150,9 +172,27 @@ func (q retainedQuery) entries() []store.Entry {
 			m.Unref()
 			continue
 		}
+		if screens {
+			if m = q.screen(m); m == nil {
+				continue
+			}
+		}
 		entries = append(entries, store.Entry{Message: m, Route: route, QoS: min(m.QoS, q.granted), Retain: true})
 	}
 	return entries
+}
+
+// screen asks the host about one retained message, whose reference goes along.
+func (q retainedQuery) screen(m *packet.Message) *packet.Message {
+	r := q.b.receive(q.client, m, min(m.QoS, q.granted))
+	if r == m {
+		return m
+	}
+	defer m.Unref()
+	if r == nil {
+		return nil
+	}
+	return r.Keep(q.b.messageID())
 }
 
 // handleUnsubscribe removes subscriptions.
@@ -161,13 +201,21 @@ func (c *conn) handleUnsubscribe(p *transport.Pass, body []byte) error {
 	if err := pkt.Decode(c.version, body); err != nil {
 		return err
 	}
-	r := &hook.UnsubscribeRequest{Client: c.client, Filters: pkt.Filters, Codes: make([]packet.ReasonCode, len(pkt.Filters))}
+	r := &hook.UnsubscribeRequest{
+		Client: c.client, Filters: pkt.Filters, Codes: make([]packet.ReasonCode, len(pkt.Filters)), UserProperties: pkt.Props.User,
+	}
 	if !c.b.hooks.Wants(hook.InterceptUnsubscribe) {
 		c.unsubscribe(p, pkt.PacketID, r)
 		return nil
 	}
 	c.await(p, func(done func()) bool { return c.b.hooks.Host().Unsubscribe(r, done) },
-		func(p *transport.Pass) { c.unsubscribe(p, pkt.PacketID, r) })
+		func(p *transport.Pass) {
+			if r.Disconnect {
+				c.disconnect(errorCode(r.DisconnectCode, packet.NotAuthorized), r.Reason)
+				return
+			}
+			c.unsubscribe(p, pkt.PacketID, r)
+		})
 	return nil
 }
 
@@ -188,6 +236,12 @@ func (c *conn) unsubscribe(p *transport.Pass, id uint16, r *hook.UnsubscribeRequ
 	}
 	c.whenSafe(p, func(p *transport.Pass) {
 		ack := packet.Unsuback{PacketID: id, Codes: r.Codes}
+		if c.explains(r.Reason) {
+			ack.Props.SetReasonString(r.Reason)
+			if _, fits := c.encode(&ack); !fits {
+				ack.Props = packet.Properties{} // [MQTT-3.11.2-1]
+			}
+		}
 		if err := c.reply(p, packet.TypeUnsuback, &ack); err != nil {
 			c.fail(err)
 		}

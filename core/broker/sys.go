@@ -95,7 +95,7 @@ func (b *Broker) totals(sessions bool) (t totals) {
 	t.bytesSent = b.stats.BytesSent.Load()
 	b.eachNamespace(func(n *namespace) {
 		st := n.router.Stats()
-		t.router.Subscriptions += st.Subscriptions
+		t.router.Subscriptions += st.Subscriptions - int(n.queueFilters.Load())
 		t.router.Groups += st.Groups
 		t.router.Filters += st.Filters
 		t.retained += n.retained.Len()

@@ -79,21 +79,21 @@ func (r *Messages) SetLimits(l Limits) {
 
 // Set retains m, a kept message whose reference goes along, in place of the one
 // that its topic had [MQTT-3.3.1-5]. When a limit refuses it, the message that
-// was there before is gone all the same: it would be out of date. The Receipt,
-// which may be nil, waits until the Store has it.
-func (r *Messages) Set(m *packet.Message, receipt *store.Receipt) Refusal {
+// was there before is gone all the same: it would be out of date; cleared reports
+// whether there was one. The Receipt, which may be nil, waits until the Store has it.
+func (r *Messages) Set(m *packet.Message, receipt *store.Receipt) (why Refusal, cleared bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if why := r.refuse(m); why != Accepted {
-		r.clear(string(m.Topic), receipt)
+		cleared = r.clear(string(m.Topic), receipt)
 		m.Unref()
-		return why
+		return why, cleared
 	}
 	if stored(m.Topic) {
 		r.store.Retain(r.namespace, m, receipt)
 	}
 	r.put(m)
-	return Accepted
+	return Accepted, false
 }
 
 func (r *Messages) put(m *packet.Message) {
@@ -281,21 +281,23 @@ func (w *walk) below(n *node) {
 	}
 }
 
-// Sweep removes what has expired at now and returns how many that were.
-func (r *Messages) Sweep(now int64) int {
+// Sweep removes what has expired at now, and calls gone with each topic, without any
+// lock held.
+func (r *Messages) Sweep(now int64, gone func(topic string)) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := 0
-	if r.mortal == 0 {
-		return 0
-	}
-	for topic, node := range r.index {
-		if node.msg.Expired(now) {
-			r.clear(topic, nil)
-			n++
+	var topics []string
+	if r.mortal > 0 {
+		for topic, node := range r.index {
+			if node.msg.Expired(now) {
+				r.clear(topic, nil)
+				topics = append(topics, topic)
+			}
 		}
 	}
-	return n
+	r.mu.Unlock()
+	for _, topic := range topics {
+		gone(topic)
+	}
 }
 
 // Len is the number of retained messages, Bytes the size of their topics,

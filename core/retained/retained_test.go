@@ -90,9 +90,14 @@ func TestAgainstNaiveModel(t *testing.T) {
 			}
 		}
 		if i%1000 == 0 {
-			r.Sweep(now)
+			gone := make(map[string]bool)
+			r.Sweep(now, func(topic string) { gone[topic] = true })
 			for n, v := range model {
-				if v.expires != 0 && now >= v.expires {
+				expired := v.expires != 0 && now >= v.expires
+				if gone[n] != expired {
+					t.Fatalf("step %d: Sweep told of %q: %v, want %v", i, n, gone[n], expired)
+				}
+				if expired {
 					delete(model, n)
 				}
 			}
@@ -122,7 +127,7 @@ func TestLimits(t *testing.T) {
 		{"b", "1234567890", Accepted},
 		{"a", "1234567890", TooManyBytes},
 	} {
-		if got := r.Set(message(c.topic, c.payload, 0), nil); got != c.want {
+		if got, _ := r.Set(message(c.topic, c.payload, 0), nil); got != c.want {
 			t.Fatalf("Set(%s, %s) = %q, want %q", c.topic, c.payload, got, c.want)
 		}
 	}

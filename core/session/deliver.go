@@ -191,8 +191,8 @@ func (s *Session) enqueue(f *Frames, d Delivery) Outcome {
 // over reports whether n messages of size bytes more would exceed the queue's
 // bounds.
 func (s *Session) over(lim *Limits, n int, size int64) bool {
-	return lim.MaxQueued > 0 && s.queue.Len()+n > lim.MaxQueued ||
-		lim.MaxQueuedBytes > 0 && s.queue.Bytes()+size > lim.MaxQueuedBytes
+	messages, bytes := s.maxQueued(lim)
+	return messages > 0 && s.queue.Len()+n > messages || bytes > 0 && s.queue.Bytes()+size > bytes
 }
 
 // shrink drops the oldest messages until there is room for n more of size bytes,
@@ -245,6 +245,14 @@ func (s *Session) Pump(f *Frames) (sent int) {
 	}
 }
 
+// tell finds out whether somebody wants to be told of what is sent from now on.
+func (s *Session) tell(f *Frames) {
+	f.delivered = nil
+	if s.env.Delivered != nil {
+		f.delivered = s.env.Delivered()
+	}
+}
+
 func (s *Session) pump(f *Frames) (sent int) {
 	l := s.link.Load()
 	defer s.settleBehind()
@@ -254,6 +262,7 @@ func (s *Session) pump(f *Frames) (sent int) {
 	if !s.thaw() {
 		return 0
 	}
+	s.tell(f)
 	now := s.env.Now()
 	sent = s.sendHeld(f, l, now) + s.resend(f, l, now)
 	for s.unsent == s.ring.next && s.flight < l.window && !l.out.OverHighWater() {
@@ -284,9 +293,15 @@ func (s *Session) sendQueued(f *Frames, l *link, e *store.Entry, stored bool, no
 	case !f.fits(l, d):
 		reason = hook.DropPacketTooLarge
 	case e.QoS > 0:
-		return s.transmit(f, l, e, stored)
+		if sent = s.transmit(f, l, e, stored); sent && f.delivered != nil {
+			f.delivered(s, e.Message, e.QoS)
+		}
+		return sent
 	default:
 		f.send(l, 0, e.Retain, d.IDs, 0, false)
+		if f.delivered != nil {
+			f.delivered(s, e.Message, 0)
+		}
 		e.Message.Unref()
 		return true
 	}
@@ -366,6 +381,9 @@ func (s *Session) sendAgain(f *Frames, l *link, e *unacked, now int64) bool {
 		s.env.Drop(s, e.msg, e.qos, hook.DropPacketTooLarge)
 		s.release(e)
 		return false
+	}
+	if !dup && f.delivered != nil {
+		f.delivered(s, e.msg, e.qos)
 	}
 	e.flags &^= flagFresh
 	s.count(e)

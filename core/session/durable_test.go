@@ -125,6 +125,9 @@ func (s *slowSession) PubrecReceived(pos, seq uint64) store.Ticket {
 	return s.change(pos, func(e *slowEntry) { e.released, e.payload = true, nil })
 }
 
+// Again is for queues of plugins.
+func (s *slowSession) Again(uint64, int, int) ([]store.Entry, bool) { return nil, true }
+
 func (s *slowSession) Settle(pos, seq uint64) {
 	if e, ok := s.live[pos]; !ok || e.seq != seq && seq != 0 {
 		panic("Settle of what is not there")

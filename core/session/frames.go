@@ -28,6 +28,9 @@ type Frames struct {
 
 	waits, together bool
 	receipt         *store.Receipt
+	// delivered is told of what goes out for the first time, during Pump; nil
+	// if nobody wants to know.
+	delivered func(s *Session, m *packet.Message, qos byte)
 }
 
 // frame is an encoded PUBLISH, without its payload if shared is set.
@@ -61,6 +64,9 @@ func (f *Frames) Await(together bool) { f.waits, f.together, f.receipt = true, t
 // Together says that nobody waits for the deliveries from now on, but that they
 // become safe together.
 func (f *Frames) Together() { f.waits, f.together, f.receipt = false, true, nil }
+
+// Enclosed reports whether the deliveries become safe together.
+func (f *Frames) Enclosed() bool { return f.together }
 
 // Receipt ends what Await or Together began. It returns nil if nothing is to be
 // waited for.

@@ -60,6 +60,10 @@ type Env struct {
 	Drop func(s *Session, m *packet.Message, qos byte, reason string)
 	// GaveUp is told of a message that reached the retry cap; the same rules.
 	GaveUp func(s *Session, m *packet.Message)
+	// Delivered returns the function to tell of each message that Pump sends for
+	// the first time, nil if nobody wants to know; the rules of that one are those
+	// of Drop. It is called once for each Pump, and may be nil.
+	Delivered func() func(s *Session, m *packet.Message, qos byte)
 	// Ready is told that Pump may find something to send, after it had to wait for
 	// the Store. It is called from any goroutine without the session's lock, and
 	// may be nil as long as the Store is store.Memory.
@@ -98,6 +102,8 @@ type Params struct {
 	Username string
 	// Will is nil without one.
 	Will *Will
+	// Quota is nil if the Env's Limits are all in force; see SetQuota.
+	Quota *Quota
 	// Greeting is appended to the Link before anything else can be: CONNACK goes
 	// first [MQTT-3.2.0-1].
 	Greeting []byte
@@ -107,13 +113,14 @@ type Params struct {
 type Will = store.Will
 
 // link is a Link with what delivery has to know of it; immutable but for the
-// aliases, which the session's lock guards.
+// window and the aliases, which the session's lock guards.
 type link struct {
-	out       Link
-	version   packet.Version
-	maxPacket uint32
-	window    int
-	aliases   *aliasTable
+	out        Link
+	version    packet.Version
+	maxPacket  uint32
+	receiveMax uint16
+	window     int
+	aliases    *aliasTable
 }
 
 // Session is one client's session. The zero value is not usable; see New.
@@ -131,6 +138,7 @@ type Session struct {
 	Client atomic.Pointer[hook.Client]
 
 	link   atomic.Pointer[link]
+	quota  atomic.Pointer[Quota]
 	load   atomic.Int32
 	behind atomic.Bool // QoS 0 messages have to queue: something older waits
 
@@ -216,11 +224,9 @@ func (s *Session) Attach(out Link, p Params) (old Link, will *Will, ok bool) {
 		s.prepare(p)
 	}
 	s.prepared = false
-	l := &link{out: out, version: p.Version, maxPacket: p.MaximumPacketSize, window: int(p.ReceiveMaximum)}
-	if l.window == 0 {
-		l.window = 65535
-	}
-	l.window = min(l.window, s.env.Limits.Load().MaxInflight)
+	s.quota.Store(p.Quota)
+	l := &link{out: out, version: p.Version, maxPacket: p.MaximumPacketSize, receiveMax: p.ReceiveMaximum}
+	l.window = s.window(p.ReceiveMaximum)
 	if p.TopicAliasMaximum > 0 {
 		l.aliases = &aliasTable{max: p.TopicAliasMaximum}
 	}

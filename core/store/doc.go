@@ -1,7 +1,7 @@
 // Package store is where the state lives that outlives a connection or the
 // process: sessions with their subscriptions and messages in both directions,
 // retained messages, and small values of plugins; and the promise that it is
-// safe.
+// safe. The queues of plugins are sessions too, as far as a Store can see.
 //
 // It is a seam. The broker hands every durable change to a Store and lets an
 // acknowledgement go only when a Receipt, a Ticket or Sync says that the change

@@ -69,21 +69,22 @@ type block struct {
 	entries [blockSize]Entry
 }
 
-func (*memorySession) Durable() bool                        { return false }
-func (*memorySession) FirstSeq() uint64                     { return firstMemorySeq }
-func (*memorySession) Save(Record)                          {}
-func (*memorySession) Subscribe(string, Subscription)       {}
-func (*memorySession) Unsubscribe(string)                   {}
-func (*memorySession) Received(uint16, *Receipt)            {}
-func (*memorySession) Released(uint16, *Receipt)            {}
-func (*memorySession) Sent(Entry, uint64) Ticket            { return 0 }
-func (*memorySession) PubrecReceived(uint64, uint64) Ticket { return 0 }
-func (*memorySession) Settle(uint64, uint64)                {}
-func (*memorySession) Safe(Ticket) bool                     { return true }
-func (*memorySession) Inflight() (list []Inflight, ok bool) { return nil, true }
-func (q *memorySession) Len() int                           { return q.n }
-func (q *memorySession) Bytes() int64                       { return q.bytes }
-func (q *memorySession) Empty() bool                        { return q.n == 0 }
+func (*memorySession) Durable() bool                          { return false }
+func (*memorySession) FirstSeq() uint64                       { return firstMemorySeq }
+func (*memorySession) Save(Record)                            {}
+func (*memorySession) Subscribe(string, Subscription)         {}
+func (*memorySession) Unsubscribe(string)                     {}
+func (*memorySession) Received(uint16, *Receipt)              {}
+func (*memorySession) Released(uint16, *Receipt)              {}
+func (*memorySession) Sent(Entry, uint64) Ticket              { return 0 }
+func (*memorySession) PubrecReceived(uint64, uint64) Ticket   { return 0 }
+func (*memorySession) Settle(uint64, uint64)                  {}
+func (*memorySession) Safe(Ticket) bool                       { return true }
+func (*memorySession) Inflight() (list []Inflight, ok bool)   { return nil, true }
+func (*memorySession) Again(uint64, int, int) ([]Entry, bool) { return nil, true }
+func (q *memorySession) Len() int                             { return q.n }
+func (q *memorySession) Bytes() int64                         { return q.bytes }
+func (q *memorySession) Empty() bool                          { return q.n == 0 }
 
 // firstMemorySeq makes 1 the first Packet Identifier.
 const firstMemorySeq = 65535

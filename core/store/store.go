@@ -121,6 +121,9 @@ type Subscribed struct {
 type Route struct {
 	IDs           []uint32 // Subscription Identifiers
 	Group, Filter string   // of a shared subscription, else empty
+	// Note is whatever who added the message wants to know of it as long as it is in
+	// memory; it is not stored.
+	Note any
 }
 
 // Entry is one message for a session. It holds a reference to the Message.
@@ -214,6 +217,12 @@ type Session interface {
 	// Settle forgets a message that was popped or is in flight; seq is 0 if it
 	// was never sent.
 	Settle(pos, seq uint64)
+	// Again returns messages that were popped and are not settled, behind a place and
+	// in order: up to max, and up to maxBytes of their size, but one at least. The
+	// references are the caller's. One that cannot be read any more comes without its
+	// Message. ok is false if the first has to be read first; then the Owner is told.
+	// A Session that is not durable has none of them.
+	Again(after uint64, max, maxBytes int) (list []Entry, ok bool)
 	// Safe reports whether the change with the given Ticket, and all before it,
 	// are safe. If not, the Owner is told once they are.
 	Safe(t Ticket) bool
@@ -229,7 +238,7 @@ type Session interface {
 }
 
 // Values keeps small values by key, in buckets that do not see each other: state
-// of plugins, bans, cursors of consumers. Its methods wait until what they
+// of plugins, bans. Its methods wait until what they
 // change is safe.
 type Values interface {
 	// Get returns a copy of a value and its version; ErrNotFound if there is none

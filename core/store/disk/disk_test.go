@@ -97,7 +97,7 @@ func TestInflightOutlivesTheProcess(t *testing.T) {
 	}
 	c.wait(t, "front", func() bool { _, ok := c.Front(); return ok })
 	e, _ = c.Pop()
-	if string(e.Message.Payload) != "waiting" || !e.Retain || !e.Unscreened || fmt.Sprint(*e.Route) != "{[7 8] g t/#}" {
+	if string(e.Message.Payload) != "waiting" || !e.Retain || !e.Unscreened || fmt.Sprint(*e.Route) != "{[7 8] g t/# <nil>}" {
 		t.Fatalf("waiting: %+v %+v", e, e.Route)
 	}
 	c.Lock()

@@ -21,8 +21,9 @@
 // acknowledges within 5 ms costs no write.
 //
 // Reading: queue.go keeps the front of a queue in memory, and nothing for a client
-// that is away; reader.go reads pages of the rest, materialize.go makes entries of
-// records, cursor.go goes past damage, damage.go deals with it.
+// that is away; reader.go reads pages of the rest, again.go what was taken before,
+// materialize.go makes entries of records, cursor.go goes past damage, damage.go
+// deals with it.
 //
 // In the background: sweep.go counts after a start, and removes what has expired;
 // ending.go removes ended sessions and hands out their orphans; compact.go gives

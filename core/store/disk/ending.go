@@ -129,6 +129,8 @@ func (c *session) drain(e *ending) {
 		(*inflight)(&w.inflight[i]).unref()
 	}
 	w.inflight, w.record = nil, nil
+	w.wanted = w.wanted[:0]
+	w.forgetReread(^uint64(0))
 	w.headBytes, w.bytes, w.wantReady, w.again = 0, 0, false, false
 }
 

@@ -222,6 +222,8 @@ func (p *property) step() {
 		p.end(m)
 	case k < 97:
 		p.record(m)
+	case k < 98:
+		p.again(m)
 	case k < 99:
 		p.awaitReceipts(m)
 	default:
@@ -332,6 +334,43 @@ func (p *property) pop(m *modelSession) {
 			mm.sentTicket = m.Sent(e, mm.seq)
 			m.flight = append(m.flight, mm)
 		}
+	}
+}
+
+// again reads what is in flight once more.
+func (p *property) again(m *modelSession) {
+	want := make(map[string]bool)
+	for _, mm := range m.flight {
+		if !mm.released {
+			want[mm.text] = true
+		}
+	}
+	var after uint64
+	for {
+		var list []store.Entry
+		limit, bytes := 1+p.rng.IntN(6), 1+p.rng.IntN(40)
+		m.wait(p, "again", func() (ok bool) {
+			list, ok = m.Again(after, limit, bytes)
+			return ok
+		})
+		if len(list) > limit {
+			p.fatalf("%s: again %d messages, at most %d were wanted", m.id, len(list), limit)
+		}
+		for _, e := range list {
+			text := string(e.Message.Payload)
+			if e.Pos <= after || !want[text] {
+				p.fatalf("%s: again %s at %x behind %x, want one of %v", m.id, text, e.Pos, after, want)
+			}
+			delete(want, text)
+			after = e.Pos
+			e.Message.Unref()
+		}
+		if len(list) == 0 {
+			break
+		}
+	}
+	if len(want) > 0 {
+		p.fatalf("%s: not again: %v", m.id, want)
 	}
 }
 

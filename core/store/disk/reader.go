@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"slices"
 	"sort"
 	"sync"
 
@@ -95,19 +96,30 @@ func (c *session) Inflight() ([]store.Inflight, bool) {
 func (c *session) read() {
 	c.mu.Lock()
 	restored, span := c.restored, c.gap
+	wanted := slices.Clone(c.w.wanted)
+	c.w.wanted = c.w.wanted[:0]
+	if len(wanted) > 0 && !restored && c.w.head.n >= headLow {
+		span = gap{} // it is not the queue that is to be read on
+	}
 	c.mu.Unlock()
+	again, err := c.readWanted(wanted)
+	if err != nil {
+		c.readFailed(err)
+		return
+	}
 	var flown []restoredSlot
 	var page []*slot
-	var err error
 	from := span.from
 	if restored {
 		if flown, from, err = c.readFlight(from); err != nil {
+			unrefAll(again)
 			c.readFailed(err)
 			return
 		}
 	}
 	if from < span.to {
 		if page, from, err = c.readPage(from, span.to, flown); err != nil {
+			unrefAll(again)
 			c.readFailed(err)
 			return
 		}
@@ -117,6 +129,7 @@ func (c *session) read() {
 	if c.ended {
 		c.endReading()
 		c.mu.Unlock()
+		unrefAll(again)
 		for _, s := range page {
 			s.dropMessage()
 		}
@@ -133,6 +146,9 @@ func (c *session) read() {
 		c.gap.from = from
 		c.keepPage(page)
 	}
+	if len(again) > 0 {
+		w.keepReread(again)
+	}
 	w.kept = w.head.n > 0
 	owner, ready := c.owner, c.endReading()
 	c.mu.Unlock()
@@ -145,7 +161,7 @@ func (c *session) read() {
 // the owner has to be told. The lock is held.
 func (c *session) endReading() (ready bool) {
 	w := c.w
-	more := w.again && !c.ended && (c.restored || !c.gap.empty() && w.head.n < headLow)
+	more := w.again && !c.ended && (c.restored || !c.gap.empty() && w.head.n < headLow || len(w.wanted) > 0)
 	ready = w.wantReady
 	w.reading, w.again, w.wantReady = false, false, false
 	if more {

@@ -58,6 +58,8 @@ type work struct {
 	reading, again, wantReady bool
 	kept                      bool             // the head was asked for although the client is away
 	inflight                  []store.Inflight // read and not asked for yet
+	wanted                    []uint64         // places in flight to be read again
+	reread                    []store.Entry    // what was, the first ones first
 }
 
 // op is a change of a session that is not about its messages, in the order of
@@ -87,6 +89,10 @@ func (c *session) hot() *work {
 // cool gives the work back if it is not needed any more and the client is away.
 func (c *session) cool() {
 	w := c.w
+	if w != nil && w.flight.live == 0 {
+		w.wanted = w.wanted[:0]
+		w.forgetReread(^uint64(0))
+	}
 	if w == nil || !c.away && !c.ended || w.head.n+w.tail.n+w.flight.live > 0 || w.batches > 0 || w.reading ||
 		w.wantReady || w.inflight != nil || w.pending() || w.listed != [lists]bool{} {
 		return

@@ -297,7 +297,9 @@ func (c *session) removeExpired(p *page, entries []store.Entry, w *writer) (gone
 
 func unrefAll(entries []store.Entry) {
 	for _, e := range entries {
-		e.Message.Unref()
+		if e.Message != nil {
+			e.Message.Unref()
+		}
 	}
 }
 
