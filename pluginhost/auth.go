@@ -1,9 +1,11 @@
 package pluginhost
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strings"
 	"time"
 
@@ -57,6 +59,18 @@ func (h *Host) banned(c *hook.Client, res *hook.AuthResult) bool {
 	return true
 }
 
+// checkConnected looks again at a client whose ban may have come while it connected.
+func (h *Host) checkConnected(c *hook.Client) {
+	ban := h.services.Check(c)
+	if ban == nil {
+		return
+	}
+	r := hook.DisconnectRequest{
+		Namespace: c.Namespace, ClientID: c.ID, Connection: c.Connection, Code: packet.AdministrativeAction, Reason: ban.Reason,
+	}
+	h.spawn(func() { h.o.Broker.Disconnect(r) })
+}
+
 func (w *authenticating) fill(c *call, from int) int {
 	r, k := w.request, c.hook
 	if from > 0 || w.only != nil && w.only != k.plugin || !k.inNamespace(namespaceOf(r.Client)) {
@@ -66,12 +80,12 @@ func (w *authenticating) fill(c *call, from int) int {
 	e := c.add(0, r.Client)
 	a := &c.auth
 	*a = pluginv1.Authentication{
-		Method: r.Method, Data: r.Data, Step: uint32(r.Step), State: w.state, Reauthentication: r.Reauthenticate,
+		Method: r.Method, Data: bytes.Clone(r.Data), Step: uint32(r.Step), State: w.state, Reauthentication: r.Reauthenticate,
 	}
 	if p := r.Connect; p != nil {
 		a.HasUsername, a.HasPassword = p.HasUsername, p.HasPassword && !r.Reauthenticate
 		if k.fields&pluginv1.FieldPassword != 0 && a.HasPassword {
-			a.Password = p.Password
+			a.Password = bytes.Clone(p.Password) // a plugin that is late may read it when it is gone
 		}
 		if k.fields&pluginv1.FieldConnect != 0 {
 			convert.Connect(&c.connect, p, k.fields)
@@ -103,9 +117,9 @@ func (w *authenticating) decide(c *call, _ int, v *pluginv1.Verdict) {
 		}
 		r.State = x
 	case pluginv1.ActionDeny:
-		r.Result.Code, r.Result.Reason = codeOf(v, packet.NotAuthorized), strings.Clone(v.Reason)
+		r.Result.Code, r.Result.Reason = codeOf(v, packet.NotAuthorized), reasonOf(v)
 	case pluginv1.ActionDisconnect:
-		r.Result.Code, r.Result.Reason = codeOf(v, packet.AdministrativeAction), strings.Clone(v.Reason)
+		r.Result.Code, r.Result.Reason = codeOf(v, packet.AdministrativeAction), reasonOf(v)
 	}
 }
 
@@ -123,7 +137,7 @@ func accept(out *hook.AuthResult, in *pluginv1.AuthResult) {
 	if q := in.Quotas; q != nil {
 		out.Quotas = &hook.Quotas{
 			PublishRate: q.PublishRate, PublishBytesRate: q.PublishBytesRate, MaxSubscriptions: int(q.MaxSubscriptions),
-			MaxInflight: int(q.MaxInflight), MaxQueued: int(q.MaxQueued), MaxQueuedBytes: int64(q.MaxQueuedBytes),
+			MaxInflight: int(q.MaxInflight), MaxQueued: int(q.MaxQueued), MaxQueuedBytes: int64(min(q.MaxQueuedBytes, math.MaxInt64)),
 		}
 	}
 	if in.HasPermissions {
@@ -133,9 +147,18 @@ func accept(out *hook.AuthResult, in *pluginv1.AuthResult) {
 
 // checkAuth checks what an accepted client is to get.
 func checkAuth(a *pluginv1.AuthResult) error {
-	for _, s := range []string{a.Username, a.ClientID} {
-		if err := checkText("auth", s); err != nil {
+	for _, f := range [...]struct{ name, text string }{
+		{"auth.username", a.Username}, {"auth.client_id", a.ClientID}, {"auth.namespace", a.Namespace},
+	} {
+		if err := checkText(f.name, f.text); err != nil {
 			return err
+		}
+	}
+	if q := a.Quotas; q != nil {
+		for _, rate := range [...]float64{q.PublishRate, q.PublishBytesRate} {
+			if math.IsNaN(rate) || math.IsInf(rate, 0) || rate < 0 {
+				return fmt.Errorf("auth.quotas: a rate of %v", rate)
+			}
 		}
 	}
 	if len(a.Data) > maxString {
@@ -218,53 +241,3 @@ func (w *authenticating) decidedClient() *hook.Client {
 	}
 	return &c
 }
-
-// permitting is the work of the point at which plugins say what a client may do.
-type permitting struct {
-	run
-	client  *hook.Client
-	result  *hook.AuthResult
-	decided bool
-}
-
-// permit asks what a client may do; the answer goes into res.
-func (h *Host) permit(client *hook.Client, res *hook.AuthResult, done func()) bool {
-	hooks := h.table.Load().at(pluginv1.PointPermit)
-	if len(hooks) == 0 {
-		return true
-	}
-	w := &permitting{client: client, result: res}
-	w.begin(h, w, hooks, done)
-	return w.start()
-}
-
-func (w *permitting) fill(c *call, from int) int {
-	if from == 0 && c.hook.inNamespace(w.client.Namespace) {
-		c.add(0, w.client)
-	}
-	return 1
-}
-
-func (w *permitting) decide(_ *call, _ int, v *pluginv1.Verdict) {
-	w.decided = true
-	switch {
-	case v.Action == pluginv1.ActionDeny:
-		w.refuse(codeOf(v, packet.NotAuthorized), strings.Clone(v.Reason))
-	case v.Auth != nil && v.Auth.HasPermissions:
-		w.result.Permissions, w.result.Permitted = permissions(v.Auth.Permissions), true
-	}
-}
-
-func (w *permitting) refuse(code packet.ReasonCode, reason string) {
-	data := w.result.AuthData
-	*w.result = hook.AuthResult{Code: code, Reason: reason, AuthData: data}
-}
-
-func (w *permitting) fail(c *call, _ int) {
-	w.decided = true
-	w.refuse(packet.ImplementationSpecificError, failureReason(c.hook))
-}
-
-func (w *permitting) settled() bool { return w.decided }
-
-func (w *permitting) finish() bool { return true }

@@ -1,9 +1,6 @@
 package pluginhost
 
 import (
-	"strings"
-	"sync"
-
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
@@ -17,8 +14,6 @@ type authorizing struct {
 	decided bool
 }
 
-var authorizings = sync.Pool{New: func() any { return new(authorizing) }}
-
 // Authorize asks whether a client may do something. It is part of hook.Host. A client
 // that got permissions is allowed what these have not denied.
 func (h *Host) Authorize(r *hook.AuthorizeRequest, done func()) bool {
@@ -30,14 +25,17 @@ func (h *Host) Authorize(r *hook.AuthorizeRequest, done func()) bool {
 	if r.Point == hook.AuthorizeSubscribe {
 		p = pluginv1.PointAuthorizeSubscribe
 	}
-	w := authorizings.Get().(*authorizing)
+	w, _ := h.authorizings.Get().(*authorizing)
+	if w == nil {
+		w = new(authorizing)
+	}
 	w.request, w.asked, w.decided = r, false, false
 	w.begin(h, w, h.table.Load().at(p), done)
 	if !w.start() {
 		return false
 	}
 	w.request = nil
-	authorizings.Put(w)
+	h.authorizings.Put(w)
 	return true
 }
 
@@ -68,9 +66,9 @@ func (w *authorizing) decide(_ *call, _ int, v *pluginv1.Verdict) {
 	case pluginv1.ActionAllow:
 		r.Allow = true
 	case pluginv1.ActionDeny:
-		r.Code, r.Reason = codeOf(v, packet.NotAuthorized), strings.Clone(v.Reason)
+		r.Code, r.Reason = codeOf(v, packet.NotAuthorized), reasonOf(v)
 	case pluginv1.ActionDisconnect:
-		r.Disconnect, r.Code, r.Reason = true, codeOf(v, packet.AdministrativeAction), strings.Clone(v.Reason)
+		r.Disconnect, r.Code, r.Reason = true, codeOf(v, packet.AdministrativeAction), reasonOf(v)
 	}
 }
 

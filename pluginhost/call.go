@@ -14,18 +14,20 @@ import (
 
 // call is one Batch on its way to a plugin and back.
 //
-// It is used again and again by its run as long as the plugin answers at once.
-// Otherwise it may be answered by three: the runtime (returned), the plugin, about
+// It is used again and again by its run. If the plugin does not answer at once there
+// are three who may do something about it: the runtime (returned), the plugin, about
 // what it has put off (complete), and the clock (late). mu is for these; whoever
-// settles the call goes on with the run. Once the deadline has passed before the
-// runtime has answered, batch and answer are the runtime's, and the call is given up
-// with them.
+// settles the call goes on with the run. Each of them may come when the call is
+// settled already, and about another batch: id and lates are there to tell. Once the
+// deadline has passed before the runtime has answered, batch and answer are the
+// runtime's, and the call is given up with them.
 type call struct {
 	run    *run
 	hook   *hooked
 	batch  pluginv1.Batch
 	answer pluginv1.Answer
 	index  []int // of the request that each event of the batch is about
+	size   int   // of the messages, as far as they are sent
 	began  int64
 
 	// What events point to.
@@ -37,12 +39,18 @@ type call struct {
 
 	back func(error) // c.returned
 
+	// spoiled says that the runtime has failed later, and may be reading the batch even
+	// now (a method that hangs, after Close): the run takes another call.
+	spoiled bool
+
 	mu       sync.Mutex
 	waiting  bool // somebody else than the run's goroutine will settle it
 	answered bool // by the runtime
 	settled  bool
-	holding  bool // references to kept
-	timer    *time.Timer
+	holding  bool        // references to kept
+	timer    *time.Timer // that calls late
+	armed    bool        // it runs
+	lates    int         // calls of late that have begun when the call was settled
 	id       uint64
 	known    bool             // by its id to generation.Complete
 	put      map[int]struct{} // events that were put off and are not completed
@@ -61,14 +69,40 @@ func (c *call) reset(r *run, k *hooked) {
 	c.batch.Point, c.batch.DeadlineMs = k.point, uint32(k.deadline/time.Millisecond)
 	c.batch.Clients, c.batch.Events = c.batch.Clients[:0], c.batch.Events[:0]
 	c.answer.Verdicts, c.answer.Error = c.answer.Verdicts[:0], ""
-	c.index, c.messages, c.kept, c.client = c.index[:0], c.messages[:0], c.kept[:0], nil
-	c.waiting, c.answered, c.settled, c.holding, c.timer, c.known = false, false, false, false, nil, false
+	c.index, c.messages, c.kept, c.client, c.size = c.index[:0], c.messages[:0], c.kept[:0], nil, 0
+}
+
+// open makes c ready to be answered, under an id by which it is told from the batches
+// before.
+func (c *call) open(id uint64) {
+	c.mu.Lock()
+	c.id = id
+	c.waiting, c.answered, c.settled, c.holding, c.known = false, false, false, false, false
 	clear(c.put)
 	clear(c.early)
+	c.mu.Unlock()
 }
 
 // full reports whether no further event fits.
 func (c *call) full() bool { return len(c.batch.Events) >= c.hook.maxBatch }
+
+// fits reports whether an event about m fits. The first one always does.
+func (c *call) fits(m *packet.Message) bool {
+	n := len(c.batch.Events)
+	return n == 0 || n < c.hook.maxBatch && c.size+sentSize(m, c.hook.fields) <= maxBatchBytes
+}
+
+// sentSize is how many bytes of a message a plugin gets.
+func sentSize(m *packet.Message, fields pluginv1.Field) int {
+	n := len(m.Topic)
+	if fields&pluginv1.FieldPayload != 0 {
+		n += len(m.Payload)
+	}
+	if fields&(pluginv1.FieldProperties|pluginv1.FieldUserProperties) != 0 {
+		n += len(m.Props)
+	}
+	return n
+}
 
 // add appends an event about a request. The event is to be filled in before the next
 // one is added.
@@ -105,16 +139,18 @@ func (c *call) clientNumber(client *hook.Client) uint32 {
 	return uint32(len(c.batch.Clients))
 }
 
-// message describes m for an event of the batch. n is how many messages the batch may
-// get at most.
-func (c *call) message(m *packet.Message, n int, now int64) *pluginv1.Message {
+// message describes m for an event of the batch. base is m itself or, if that was
+// changed, the message whose memory it shares. n is how many messages the batch may get
+// at most.
+func (c *call) message(m, base *packet.Message, n int, now int64) *pluginv1.Message {
 	if cap(c.messages) < n {
 		c.messages = make([]pluginv1.Message, 0, n) // events point into it: it must not move
 	}
 	c.messages = c.messages[:len(c.messages)+1]
 	x := &c.messages[len(c.messages)-1]
 	convert.Message(x, m, c.hook.fields, now)
-	c.kept = append(c.kept, m)
+	c.kept = append(c.kept, base)
+	c.size += sentSize(m, c.hook.fields)
 	return x
 }
 
@@ -123,10 +159,7 @@ func (c *call) message(m *packet.Message, n int, now int64) *pluginv1.Message {
 func (c *call) ask(alive bool) bool {
 	h, k := c.run.host, c.hook
 	now := h.nanos()
-	if !alive || !k.plugin.breaker.allows(now) {
-		if alive {
-			k.gen.leave()
-		}
+	if !k.mayAsk(alive, now) {
 		c.failAll()
 		return true
 	}
@@ -152,6 +185,19 @@ func (c *call) ask(alive bool) bool {
 	return c.await()
 }
 
+// mayAsk reports whether a plugin, which was entered if it is alive, can be asked. If
+// not, it has been left.
+func (k *hooked) mayAsk(alive bool, now int64) bool {
+	if !alive {
+		return false
+	}
+	if k.gen.crowded() || !k.plugin.breaker.allows(now) {
+		k.gen.leave()
+		return false
+	}
+	return true
+}
+
 // await leaves the call to be settled later, unless that has happened already.
 func (c *call) await() bool {
 	c.mu.Lock()
@@ -167,7 +213,13 @@ func (c *call) await() bool {
 		}
 	}
 	c.holding = true
-	c.timer = time.AfterFunc(c.hook.deadline-time.Duration(c.run.host.nanos()-c.began), c.late)
+	left := c.hook.deadline - time.Duration(c.run.host.nanos()-c.began)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(left, c.late)
+	} else {
+		c.timer.Reset(left)
+	}
+	c.armed = true
 	return false
 }
 
@@ -176,11 +228,13 @@ func (c *call) await() bool {
 func (c *call) returned(err error) {
 	h, k := c.run.host, c.hook
 	k.stats.latency.observe(time.Duration(h.nanos() - c.began))
+	k.gen.heard.Store(h.nanos())
 	c.mu.Lock()
-	c.answered = true
+	c.answered, c.spoiled = true, err != nil
 	if c.settled {
 		c.release()
 		c.mu.Unlock()
+		k.gen.abandoned.Add(-1)
 		k.gen.leave()
 		return
 	}
@@ -198,32 +252,31 @@ func (c *call) returned(err error) {
 	}
 }
 
-// complete is a verdict that was put off. It reports whether that is still waited for.
-func (c *call) complete(i int, v *pluginv1.Verdict) bool {
-	c.mu.Lock()
-	if c.settled || i >= len(c.batch.Events) {
-		c.mu.Unlock()
-		return false
-	}
+// complete is a verdict on the i-th event of the batch id, which was put off. It reports
+// whether that is still waited for.
+func (c *call) complete(id uint64, i int, v *pluginv1.Verdict) bool {
 	own := new(pluginv1.Verdict)
 	if err := own.Unmarshal(v.AppendTo(nil)); err != nil {
-		c.mu.Unlock()
 		return false
 	}
 	own.Event = uint32(i)
-	_, wanted := c.put[i]
-	if !wanted {
-		// The plugin's call has not returned yet: then it may still put it off.
-		if known := c.early[i]; !c.answered && known == nil {
-			if c.early == nil {
-				c.early = map[int]*pluginv1.Verdict{}
-			}
-			c.early[i] = own
-			c.mu.Unlock()
-			return true
-		}
+	c.mu.Lock()
+	if c.id != id || c.settled || i >= len(c.batch.Events) {
 		c.mu.Unlock()
 		return false
+	}
+	_, wanted := c.put[i]
+	if !wanted {
+		defer c.mu.Unlock()
+		// The plugin's call has not returned yet: then it may still put it off.
+		if c.answered || c.early[i] != nil {
+			return false
+		}
+		if c.early == nil {
+			c.early = map[int]*pluginv1.Verdict{}
+		}
+		c.early[i] = own
+		return true
 	}
 	c.completed(i, own)
 	last := len(c.put) == 0
@@ -231,9 +284,10 @@ func (c *call) complete(i int, v *pluginv1.Verdict) bool {
 		c.settle()
 	}
 	resume := last && c.waiting
+	gen := c.hook.gen
 	c.mu.Unlock()
 	if last {
-		c.hook.gen.leave()
+		gen.leave()
 	}
 	if resume {
 		c.run.resume()
@@ -257,28 +311,30 @@ func (c *call) completed(i int, v *pluginv1.Verdict) {
 
 // late is the deadline.
 func (c *call) late() {
-	k := c.hook
 	c.mu.Lock()
-	if c.settled {
+	if c.lates > 0 {
+		// It was settled when this had begun, and may be about another batch by now.
+		c.lates--
 		c.mu.Unlock()
 		return
 	}
+	k, run, answered := c.hook, c.run, c.answered
 	k.failed(fmt.Errorf("no answer within %s", k.deadline), true)
-	answered := c.answered
 	if answered {
 		for i := range c.put {
 			c.byPolicy(i)
 		}
 	} else {
+		k.gen.abandoned.Add(1)
 		c.failAll()
 	}
-	c.settled = true
+	c.settled, c.armed = true, false
 	k.gen.forget(c)
 	if answered {
 		c.release()
+	} else {
+		run.call = newCall() // this one is the runtime's for as long as it likes
 	}
-	run := c.run
-	run.call = newCall() // this one is the runtime's for as long as it likes
 	c.mu.Unlock()
 	if answered {
 		k.gen.leave()
@@ -289,19 +345,25 @@ func (c *call) late() {
 // settle is called with mu held when everything has been decided in time.
 func (c *call) settle() {
 	c.settled = true
-	if c.timer != nil {
-		c.timer.Stop()
+	if c.armed && !c.timer.Stop() {
+		c.lates++
 	}
+	c.armed = false
 	c.hook.gen.forget(c)
 	c.release()
 }
 
 // release gives back the references that were taken for a runtime that answers later.
+// One that has failed may go on reading: what it has then is left to the garbage
+// collector.
 func (c *call) release() {
 	if !c.holding {
 		return
 	}
 	c.holding = false
+	if c.spoiled {
+		return
+	}
 	for _, m := range c.kept {
 		m.Unref()
 	}
@@ -321,18 +383,15 @@ func (c *call) take(err error) bool {
 	k.worked()
 	for i := range c.answer.Verdicts {
 		v := &c.answer.Verdicts[i]
-		switch v.Action {
-		case pluginv1.ActionContinue:
-			k.stats.verdicts[v.Action].Add(1)
-		case pluginv1.ActionDefer:
-			k.stats.verdicts[v.Action].Add(1)
-			if c.put == nil {
-				c.put = map[int]struct{}{}
-			}
-			c.put[int(v.Event)] = struct{}{}
-		default:
+		if v.Action != pluginv1.ActionDefer {
 			c.verdict(v)
+			continue
 		}
+		k.stats.verdicts[v.Action].Add(1)
+		if c.put == nil {
+			c.put = map[int]struct{}{}
+		}
+		c.put[int(v.Event)] = struct{}{}
 	}
 	for i, v := range c.early {
 		if _, ok := c.put[i]; ok {
@@ -349,7 +408,9 @@ func (c *call) take(err error) bool {
 
 func (c *call) verdict(v *pluginv1.Verdict) {
 	c.hook.stats.verdicts[v.Action].Add(1)
-	c.run.work.decide(c, int(v.Event), v)
+	if v.Action != pluginv1.ActionContinue {
+		c.run.work.decide(c, int(v.Event), v)
+	}
 }
 
 // failAll answers all events by the failure policy.
@@ -371,47 +432,20 @@ func (c *call) valid() error {
 	if c.answer.Error != "" {
 		return errors.New(c.answer.Error)
 	}
-	var seen uint64
+	var seen [maxEvents / 64]uint64
 	for i := range c.answer.Verdicts {
 		v := &c.answer.Verdicts[i]
-		if int(v.Event) >= len(c.batch.Events) {
+		if int64(v.Event) >= int64(len(c.batch.Events)) {
 			return fmt.Errorf("the answer has a verdict on event %d of a batch of %d", v.Event, len(c.batch.Events))
 		}
-		if v.Event < 64 {
-			if seen&(1<<v.Event) != 0 {
-				return fmt.Errorf("the answer has two verdicts on event %d", v.Event)
-			}
-			seen |= 1 << v.Event
+		word, bit := &seen[v.Event/64], uint64(1)<<(v.Event%64)
+		if *word&bit != 0 {
+			return fmt.Errorf("the answer has two verdicts on event %d", v.Event)
 		}
+		*word |= bit
 		if err := c.check(v); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// check checks one verdict.
-func (c *call) check(v *pluginv1.Verdict) error {
-	p := c.hook.point
-	if !p.Permits(v.Action) {
-		return fmt.Errorf("%s cannot be answered with %s", pointName(p), v.Action)
-	}
-	if v.ReasonCode > 0xFF || v.ReasonCode != 0 && v.ReasonCode < 0x80 {
-		return fmt.Errorf("reason_code %d of %s: it must be from 128 to 255", v.ReasonCode, v.Action)
-	}
-	if v.Changed != 0 || len(v.Additional) > 0 {
-		return checkChanges(p, v)
-	}
-	if v.Auth != nil {
-		if err := checkAuth(v.Auth); err != nil {
-			return err
-		}
-	}
-	if len(v.Filters) > 0 {
-		return checkFilters(&c.batch.Events[v.Event], v)
-	}
-	if v.Action == pluginv1.ActionChallenge && c.batch.Events[v.Event].Authentication.Method == "" {
-		return errors.New("ACTION_CHALLENGE where the client has no Authentication Method")
 	}
 	return nil
 }

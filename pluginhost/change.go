@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/patchbay-mq/patchbay/core/packet"
@@ -22,11 +23,14 @@ const propertyChanges = pluginv1.ChangeUserProperties | pluginv1.ChangeContentTy
 // maxString is the longest string of MQTT in bytes.
 const maxString = 65535
 
-// checkChanges checks what a verdict wants to make of a message.
-func checkChanges(p pluginv1.Point, v *pluginv1.Verdict) error {
+// checkChanges checks what a verdict wants to make of a message, if its action is one
+// that makes something of it.
+func checkChanges(p pluginv1.Point, v *pluginv1.Verdict, counts bool) error {
 	switch {
 	case v.Changed&^changes != 0:
 		return fmt.Errorf("changed has bits that this host does not know: %#x", v.Changed&^changes)
+	case !counts:
+		return nil
 	case v.Changed != 0 && v.Replacement == nil:
 		return errors.New("changed without replacement")
 	case p == pluginv1.PointInterceptDeliver && v.Changed&uint32(pluginv1.ChangeQoS) != 0:
@@ -59,8 +63,8 @@ func checkMessage(m *pluginv1.Message, count uint32) error {
 		}
 	}
 	switch {
-	case has(pluginv1.ChangePayload) && len(m.Payload) > 268_435_455:
-		return errors.New("the payload is larger than MQTT allows")
+	case count&uint32(propertyChanges|pluginv1.ChangePayload) != 0 && sizeOf(m) > maxPacket:
+		return errors.New("it is larger than MQTT allows")
 	case has(pluginv1.ChangeQoS) && m.QoS > 2:
 		return fmt.Errorf("QoS %d", m.QoS)
 	case has(pluginv1.ChangePayloadFormat) && m.PayloadFormat > 1:
@@ -91,12 +95,28 @@ func checkMessage(m *pluginv1.Message, count uint32) error {
 	return nil
 }
 
-func checkText(field, s string) error {
-	if len(s) > maxString {
-		return fmt.Errorf("%s: a string longer than 65,535 bytes", field)
+// maxPacket is the largest Remaining Length of MQTT, less what a PUBLISH has beside
+// what a plugin says.
+const maxPacket = 268_435_455 - 64
+
+// sizeOf is about how large m is in a PUBLISH, with 5 bytes for the lengths and the
+// identifier of each property.
+func sizeOf(m *pluginv1.Message) int {
+	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
+	for i := range m.UserProperties {
+		n += len(m.UserProperties[i].Name) + len(m.UserProperties[i].Value) + 5
 	}
-	if strings.IndexByte(s, 0) >= 0 {
+	return n
+}
+
+func checkText(field, s string) error {
+	switch {
+	case len(s) > maxString:
+		return fmt.Errorf("%s: a string longer than 65,535 bytes", field)
+	case strings.IndexByte(s, 0) >= 0:
 		return fmt.Errorf("%s: a string with U+0000 [MQTT-1.5.4-2]", field)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%s: a string that is not UTF-8 [MQTT-1.5.4-1]", field)
 	}
 	return nil
 }
@@ -175,7 +195,7 @@ func changedProps(raw []byte, r *pluginv1.Message, count uint32) []byte {
 			p.User = append(p.User, packet.UserProperty{Key: string(k), Value: string(v)})
 		}
 	}
-	// It was checked that everything fits.
+	// All of it was checked: by the codec, or by checkMessage.
 	out, _ := p.AppendForward(nil)
 	return out
 }

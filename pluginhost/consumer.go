@@ -2,6 +2,7 @@ package pluginhost
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/patchbay-mq/patchbay/pluginhost/consume"
@@ -20,7 +21,9 @@ type consumer struct {
 // pin lends the plugin's present instance to a consumer.
 func (p *plugin) pin() (instance.Plugin, func(), bool) {
 	g := p.gen.Load()
-	if g == nil || !g.enter() {
+	// Of an instance that has ended, which the watcher may not know yet, every attempt
+	// would fail, and messages have few.
+	if g == nil || hasEnded(g.inst) || !g.enter() {
 		return nil, nil, false
 	}
 	if !p.breaker.allows(p.host.nanos()) {
@@ -30,9 +33,27 @@ func (p *plugin) pin() (instance.Plugin, func(), bool) {
 	return g.inst, g.leave, true
 }
 
-// openConsumers makes what runs that which g wants. It is called with life held.
+// hasEnded reports whether an instance has ended by itself.
+func hasEnded(inst instance.Plugin) bool {
+	e, ok := inst.(instance.Exited)
+	if !ok {
+		return false
+	}
+	select {
+	case <-e.Exited():
+		return true
+	default:
+		return false
+	}
+}
+
+// openConsumers makes what runs that which g wants. Those that cannot be opened now are
+// tried again later. It is called with life held.
 func (p *plugin) openConsumers(ctx context.Context, g *generation) error {
+	ctx, cancel := context.WithTimeout(ctx, drainDeadline)
+	defer cancel()
 	defer p.listConsumers()
+	var failed []error
 	wanted := map[string]*pluginv1.Consumer{}
 	for i := range g.wanted.Consumers {
 		c := &g.wanted.Consumers[i]
@@ -56,12 +77,14 @@ func (p *plugin) openConsumers(ctx context.Context, g *generation) error {
 			Called: func(took time.Duration, messages int, err error) { p.consumed(c, took, messages, err) },
 		})
 		if err != nil {
-			return err
+			failed = append(failed, err)
+			continue
 		}
 		c.runner.Use(p.pin)
 		p.consumers[name] = c
 	}
-	return nil
+	p.closedConsumers.Store(failed != nil)
+	return errors.Join(failed...)
 }
 
 // consumed notes a batch.
@@ -70,22 +93,30 @@ func (p *plugin) consumed(c *consumer, took time.Duration, messages int, err err
 	c.stats.events.Add(int64(messages))
 	c.stats.latency.observe(took)
 	switch {
-	case err == nil:
-		if p.breaker.worked() {
-			p.changeState(pluginv1.PluginStateDegraded, pluginv1.PluginStateServing, "")
-		}
-	default:
+	case err != nil:
 		c.stats.failures.Add(1)
 		if p.breaker.failed(p.host.nanos()) {
 			p.changeState(pluginv1.PluginStateServing, pluginv1.PluginStateDegraded, err.Error())
 		}
+	case p.breaker.worked():
+		p.changeState(pluginv1.PluginStateDegraded, pluginv1.PluginStateServing, "")
 	}
 }
 
-// resumeConsumers has the consumers look again whether the plugin can be asked.
-func (p *plugin) resumeConsumers() {
-	p.life.Lock()
+// resumeConsumers opens those that could not be opened, and has all look again whether
+// the plugin can be asked; not while the plugin is being changed.
+func (p *plugin) resumeConsumers(ctx context.Context) {
+	if !p.life.TryLock() {
+		return
+	}
 	defer p.life.Unlock()
+	if g := p.gen.Load(); g != nil && p.closedConsumers.Load() {
+		problem := ""
+		if err := p.openConsumers(ctx, g); err != nil {
+			problem = err.Error()
+		}
+		p.changeState(pluginv1.PluginStateServing, pluginv1.PluginStateServing, problem)
+	}
 	for _, c := range p.consumers {
 		c.runner.Resume()
 	}

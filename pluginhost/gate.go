@@ -1,6 +1,8 @@
 package pluginhost
 
 import (
+	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,15 +11,26 @@ import (
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
 )
 
-// gateWindow is how many batches of a gate may be unanswered. Meanwhile further
-// messages gather, so that a slow gate gets larger batches.
-const gateWindow = 8
+const (
+	// gateWindow is how many batches of a gate may be unanswered. Meanwhile further
+	// messages gather, so that a slow gate gets larger batches.
+	gateWindow = 8
+	// gateBehind is how many batches may be through and wait to be handed on, behind one
+	// that is unanswered.
+	gateBehind = 1024
+	// gateMessages and gateBytes are how much may gather; the failure policy answers for
+	// what comes then. The broker stops reading from a client that owes it too much, so
+	// that it takes many clients to get here.
+	gateMessages = 1 << 16
+	gateBytes    = 64 << 20
+)
 
 // gated is one message whose acknowledgement waits for gates, one after the other.
 type gated struct {
 	request *hook.GateRequest
 	done    func()
-	next    int // in the hooks of the point
+	hook    *hooked   // the gate that it waits for
+	passed  []*plugin // and those before, whatever becomes of the table meanwhile
 }
 
 // gate gathers messages for one plugin. It belongs to the plugin, not to a generation:
@@ -28,76 +41,96 @@ type gate struct {
 
 	mu      sync.Mutex
 	waiting []*gated
-	under   int  // batches
-	active  bool // a goroutine takes batches from waiting
+	first   int // of waiting
+	bytes   int // of waiting
+	// under are the batches that are unanswered, or behind one of these, in order.
+	under      []*gating
+	unanswered int
+	active     bool // a goroutine takes batches from waiting
+	passing    bool // a goroutine hands on what has passed
 }
 
 // Gate holds an acknowledgement back. It is part of hook.Host.
 func (h *Host) Gate(r *hook.GateRequest, done func()) bool {
 	r.Code = packet.Success
+	if len(h.table.Load().at(pluginv1.PointGatePublish)) == 0 {
+		return true
+	}
 	return h.gateNext(&gated{request: r, done: done})
+}
+
+// nextGate returns the next gate that is about g, nil if there is none.
+func (h *Host) nextGate(g *gated) *hooked {
+	m := g.request.Message
+	for _, k := range h.table.Load().at(pluginv1.PointGatePublish) {
+		if !slices.Contains(g.passed, k.plugin) && k.sees(namespaceOf(g.request.Client), text(m.Topic), m.QoS) && !k.plugin.published(m) {
+			return k
+		}
+	}
+	return nil
 }
 
 // gateNext hands g to the next gate that is about it, and reports whether there is none.
 func (h *Host) gateNext(g *gated) bool {
-	hooks := h.table.Load().at(pluginv1.PointGatePublish)
-	m := g.request.Message
-	for ; g.next < len(hooks); g.next++ {
-		k := hooks[g.next]
-		if k.sees(namespaceOf(g.request.Client), text(m.Topic), m.QoS) && !k.plugin.published(m) {
-			g.next++
-			k.plugin.gate.put(g)
+	for {
+		k := h.nextGate(g)
+		if k == nil {
+			return true
+		}
+		g.hook, g.passed = k, append(g.passed, k.plugin)
+		if k.plugin.gate.put(g) {
 			return false
 		}
+		k.stats.policy.Add(1)
+		if k.failure != pluginv1.FailurePolicyContinue {
+			g.request.Code = packet.ImplementationSpecificError
+			return true
+		}
 	}
-	return true
 }
 
-func (q *gate) put(g *gated) {
+// put queues g, and reports whether there was room.
+func (q *gate) put(g *gated) bool {
+	size := g.request.Message.Size()
 	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := len(q.waiting) - q.first; n >= gateMessages || n > 0 && q.bytes+size > gateBytes {
+		return false
+	}
 	q.waiting = append(q.waiting, g)
+	q.bytes += size
 	q.activate()
-	q.mu.Unlock()
+	return true
 }
 
 // activate is called with mu held.
 func (q *gate) activate() {
-	if !q.active && len(q.waiting) > 0 && q.under < gateWindow {
+	if !q.active && q.ready() {
 		q.active = true
 		go q.pump()
 	}
+}
+
+// ready reports whether a batch can be handed out. It is called with mu held.
+func (q *gate) ready() bool {
+	return len(q.waiting) > q.first && q.unanswered < gateWindow && len(q.under) < gateBehind
 }
 
 // pump hands out batches until nothing waits or too many are unanswered.
 func (q *gate) pump() {
 	for {
 		q.mu.Lock()
-		k := q.host.table.Load().of(q.plugin, pluginv1.PointGatePublish)
-		n := len(q.waiting)
-		if n == 0 || q.under >= gateWindow {
+		if !q.ready() {
 			q.active = false
 			q.mu.Unlock()
 			return
 		}
-		if k != nil {
-			n = min(n, k.maxBatch)
-		}
-		size := 0
-		for i := range n {
-			if size += q.waiting[i].request.Message.Size(); size > maxBatchBytes && i > 0 {
-				n = i
-				break
-			}
-		}
-		w := &gating{gate: q, items: append([]*gated(nil), q.waiting[:n]...)}
-		q.waiting = append(q.waiting[:0], q.waiting[n:]...)
-		q.under++
+		k := q.waiting[q.first].hook
+		w := &gating{gate: q, items: q.take(k)}
+		q.under = append(q.under, w)
+		q.unanswered++
 		q.mu.Unlock()
-		var hooks []*hooked
-		if k != nil {
-			hooks = []*hooked{k}
-		}
-		w.begin(q.host, w, hooks, w.passed)
+		w.begin(q.host, w, []*hooked{k}, w.passed)
 		if w.start() {
 			w.passed()
 		}
@@ -107,19 +140,47 @@ func (q *gate) pump() {
 // maxBatchBytes is how large the messages of a batch may be together.
 const maxBatchBytes = 64 << 10
 
+// take takes what a batch for k has room for. It is called with mu held.
+func (q *gate) take(k *hooked) []*gated {
+	rest := q.waiting[q.first:]
+	n, size := 0, 0
+	for n < len(rest) {
+		m := rest[n].request.Message
+		if n > 0 && (n == k.maxBatch || size+sentSize(m, k.fields) > maxBatchBytes) {
+			break
+		}
+		size += sentSize(m, k.fields)
+		q.bytes -= m.Size()
+		n++
+	}
+	items := slices.Clone(rest[:n])
+	clear(rest[:n])
+	q.first += n
+	if q.first == len(q.waiting) || q.first >= 1024 {
+		left := copy(q.waiting, q.waiting[q.first:])
+		clear(q.waiting[left:])
+		q.waiting, q.first = q.waiting[:left], 0
+	}
+	return items
+}
+
 // gating is the work of one batch of a gate.
 type gating struct {
 	run
 	gate  *gate
 	items []*gated
+	ended bool // all have been decided; guarded by gate.mu
 }
 
 func (w *gating) fill(c *call, from int) int {
 	now := time.Now().UnixMilli()
-	for ; from < len(w.items) && !c.full(); from++ {
+	for ; from < len(w.items); from++ {
 		r := w.items[from].request
+		if !c.fits(r.Message) {
+			break
+		}
 		e := c.add(from, r.Client)
-		e.Message = c.message(r.Message, len(w.items), now)
+		e.Message = c.message(r.Message, r.Message, len(w.items), now)
 		e.Message.Publisher = "" // it is the client
 	}
 	return from
@@ -139,16 +200,60 @@ func (w *gating) settled() bool { return false }
 
 func (w *gating) finish() bool { return true }
 
-// passed hands the messages on, to the next gate or back to the broker.
+// passed gives the messages back to the broker for which no further gate has to be
+// asked. The others are handed on, in the order in which they came here: so that the
+// next gate gets those of one client in order too.
 func (w *gating) passed() {
+	var on []*gated
 	for _, g := range w.items {
-		if g.request.Code.IsError() || w.host.gateNext(g) {
+		if g.request.Code.IsError() || w.host.nextGate(g) == nil {
 			g.done()
+		} else {
+			on = append(on, g)
 		}
 	}
-	q := w.gate
+	w.gate.ended(w, on)
+}
+
+// ended notes that w is through but for what is to be handed on.
+func (q *gate) ended(w *gating, on []*gated) {
 	q.mu.Lock()
-	q.under--
+	defer q.mu.Unlock()
+	w.items, w.ended = on, true
+	q.unanswered--
 	q.activate()
-	q.mu.Unlock()
+	if q.passing {
+		return
+	}
+	q.passing = true
+	for len(q.under) > 0 && q.under[0].ended {
+		w := q.under[0]
+		q.under = slices.Delete(q.under, 0, 1)
+		q.mu.Unlock()
+		for _, g := range w.items {
+			if q.host.gateNext(g) {
+				g.done()
+			}
+		}
+		q.mu.Lock()
+	}
+	q.passing = false
+	q.activate()
+}
+
+// flush waits, within ctx, until everything that is there has been decided.
+func (q *gate) flush(ctx context.Context) {
+	for {
+		q.mu.Lock()
+		left := len(q.waiting) - q.first + len(q.under)
+		q.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-time.After(flushPause):
+		case <-ctx.Done():
+			return
+		}
+	}
 }

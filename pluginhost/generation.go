@@ -16,6 +16,7 @@ import (
 type generation struct {
 	plugin   *plugin
 	spec     *Spec
+	started  bool // it is to be stopped
 	inst     instance.Plugin
 	access   *services.Plugin
 	service  *services.Service
@@ -31,9 +32,16 @@ type generation struct {
 	hooks  []*hooked
 
 	// refs counts calls under way, plus closing once no more may begin.
-	refs atomic.Int64
-	idle chan struct{} // closed when none is under way and none can begin
-	once sync.Once     // for that
+	refs    atomic.Int64
+	retired atomic.Bool
+	idle    chan struct{} // closed when none is under way and none can begin
+	once    sync.Once     // for that
+
+	// abandoned counts calls past their deadline that the runtime has not answered; heard
+	// is when it has last answered a call that it did not answer at once, by Host.nanos.
+	abandoned atomic.Int32
+	heard     atomic.Int64
+	deaf      int // health questions in a row without an answer; the watcher's
 
 	// early says that the plugin may complete what it puts off before its answer comes.
 	early  bool
@@ -60,30 +68,32 @@ func (g *generation) leave() {
 	}
 }
 
-// retire lets no further call begin. It must be called once.
+// retire lets no further call begin.
 func (g *generation) retire() {
-	if g.refs.Add(closing) == closing {
+	if !g.retired.Swap(true) && g.refs.Add(closing) == closing {
 		g.once.Do(func() { close(g.idle) })
 	}
 }
 
-// retired reports whether no call may begin any more.
-func (g *generation) retired() bool { return g.refs.Load() >= closing }
+// maxAbandoned is how many calls may be abandoned until no more are made. It bounds the
+// memory that a plugin which never answers keeps.
+const maxAbandoned = 64
+
+// crowded reports whether too many calls are abandoned for another one.
+func (g *generation) crowded() bool { return g.abandoned.Load() >= maxAbandoned }
 
 // maxEvents is how many events a batch may have at most.
 const maxEvents = 1024
 
-// number gives the events of a call the ids by which the plugin can complete them.
+// number gives the events of a call the ids by which the plugin can complete them, and
+// makes it ready to be answered.
 func (g *generation) number(c *call) {
-	if !c.hook.point.Permits(pluginv1.ActionDefer) {
-		return
-	}
 	id := g.nextID.Add(1)
 	for i := range c.batch.Events {
 		c.batch.Events[i].ID = id*maxEvents + uint64(i)
 	}
-	c.id = id
-	if g.early {
+	c.open(id)
+	if g.early && c.hook.point.Permits(pluginv1.ActionDefer) {
 		g.remember(c)
 	}
 }
@@ -116,15 +126,19 @@ func (g *generation) Complete(in *pluginv1.CompleteRequest) (late uint32) {
 		g.mu.Lock()
 		c := g.calls[x.EventID/maxEvents]
 		g.mu.Unlock()
-		if c == nil || x.Verdict == nil || !c.complete(int(x.EventID%maxEvents), x.Verdict) {
+		if c == nil || x.Verdict == nil || !c.complete(x.EventID/maxEvents, int(x.EventID%maxEvents), x.Verdict) {
 			late++
 		}
 	}
 	return late
 }
 
-// Hops is not known: which message a plugin answers to it says itself. See
-// services.Instance.
+// Hops is not known. A plugin may be at work on many messages at once, and what it
+// publishes need not come of any: to take the largest hop count under way for that of
+// all it publishes would let one loop stop everything. Instances in WebAssembly that
+// answer inline, which could be known, cannot publish. So it is the plugin that says to
+// which message it answers (Message.hops), as the SDKs do; one that does not is held by
+// its publish rate. See services.Instance.
 func (g *generation) Hops() uint32 { return 0 }
 
 // Timer tells the plugin that a timer has run out.
@@ -135,7 +149,8 @@ func (g *generation) Timer(t *pluginv1.TimerFired) {
 	defer g.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), timerDeadline)
 	defer cancel()
-	if _, err := g.inst.Timer(ctx, t); err != nil {
+	_, err := inTime(ctx, func(ctx context.Context) (*pluginv1.TimerResponse, error) { return g.inst.Timer(ctx, t) })
+	if err != nil {
 		g.plugin.log.Warn("the plugin's timer failed", "timer", t.Name, "error", err)
 	}
 }
@@ -152,9 +167,7 @@ const (
 
 // end drains the generation and stops it. ctx bounds the draining.
 func (g *generation) end(ctx context.Context, why pluginv1.StopReason) {
-	if !g.retired() {
-		g.retire()
-	}
+	g.retire()
 	select {
 	case <-g.idle:
 	case <-ctx.Done():
@@ -163,14 +176,49 @@ func (g *generation) end(ctx context.Context, why pluginv1.StopReason) {
 	if at, ok := ctx.Deadline(); ok {
 		deadline = min(deadline, max(time.Until(at), 100*time.Millisecond))
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadline)
-	_, err := g.inst.Stop(stop, &pluginv1.StopRequest{Reason: why, DeadlineMs: uint32(deadline / time.Millisecond)})
-	cancel()
-	if err != nil {
-		g.plugin.log.Warn("the plugin has not stopped in good order", "error", err)
+	if g.started {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadline)
+		_, err := inTime(stop, func(ctx context.Context) (*pluginv1.StopResponse, error) {
+			return g.inst.Stop(ctx, &pluginv1.StopRequest{Reason: why, DeadlineMs: uint32(deadline / time.Millisecond)})
+		})
+		cancel()
+		if err != nil {
+			g.plugin.log.Warn("the plugin has not stopped in good order", "error", err)
+		}
 	}
 	g.close()
 }
+
+// inTime makes a call that may not keep to its context: a method of a builtin plugin
+// that hangs is left to itself then.
+func inTime[T any](ctx context.Context, call func(context.Context) (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	ended := make(chan result, 1)
+	go func() {
+		v, err := call(ctx)
+		ended <- result{v, err}
+	}()
+	select {
+	case r := <-ended:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	// One that keeps to it says more than that it is late.
+	t := time.NewTimer(inTimeGrace)
+	defer t.Stop()
+	select {
+	case r := <-ended:
+		return r.value, r.err
+	case <-t.C:
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+const inTimeGrace = 250 * time.Millisecond
 
 // close ends the generation at once.
 func (g *generation) close() {

@@ -50,15 +50,22 @@ type Host struct {
 	o        Options
 	log      *slog.Logger
 	services *services.Services
-	sockets  string // a folder for those of processes; "": that for temporary files
+	sockets  sockets
+	began    time.Time
 	table    atomic.Pointer[table]
 
-	// changing is held while plugins come, go or are exchanged.
+	// changing is held while plugins come and go.
 	changing sync.Mutex
+
+	permits permits
+
+	// What the runs at the points of every message need, to be used again.
+	publishings, authorizings, receivings sync.Pool
 
 	mu      sync.Mutex
 	plugins []*plugin // those of the config in its order, then those of the folder by name
 	anyBans bool
+	made    bool // New has done its work
 	closed  bool
 
 	running sync.WaitGroup // goroutines
@@ -73,24 +80,38 @@ func New(o Options) (*Host, error) {
 	if o.Broker == nil || o.Install == nil || o.Values == nil || o.Builtin == nil {
 		return nil, errors.New("pluginhost: Broker, Install, Values and Builtin are required")
 	}
-	h := &Host{o: o, log: o.Logger}
+	h := &Host{o: o, log: o.Logger, began: time.Now()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.table.Store(new(table))
+	h.permits.host, h.permits.wake = h, make(chan struct{}, 1)
 	var err error
-	if h.sockets, err = socketDir(o.DataDir); err != nil {
-		return nil, err
-	}
 	h.services, err = services.New(services.Options{
 		Broker: o.Broker, Values: o.Values, ErrNotFound: o.NotFound, ErrConflict: o.Conflict, Logger: h.log, Secrets: o.Secret,
 		BansChanged: h.bansChanged, Invalidated: h.invalidated,
 	})
 	if err != nil {
+		h.cancel()
 		return nil, err
 	}
+	h.mu.Lock()
+	h.made = true
+	h.mu.Unlock()
+	h.rebuild()
 	return h, nil
+}
+
+// spawn runs f on a goroutine that Close waits for. It reports whether it does: not once
+// the host is closed.
+func (h *Host) spawn(f func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.running.Go(f)
+	}
+	return !h.closed
 }
 
 // Services are what plugins, and operators, may ask of the broker.
@@ -100,8 +121,9 @@ func (h *Host) Services() *services.Services { return h.services }
 func (h *Host) bansChanged(any bool) {
 	h.mu.Lock()
 	h.anyBans = any
+	made := h.made
 	h.mu.Unlock()
-	if h.services != nil { // not while New is reading them
+	if made {
 		h.rebuild()
 	}
 }
@@ -126,27 +148,38 @@ func (t *table) of(pl *plugin, p pluginv1.Point) *hooked {
 
 // rebuild makes the table anew and tells the broker what is wanted.
 func (h *Host) rebuild() {
+	if h.retable() {
+		// Others say now what those may do who are connected.
+		h.permits.again(&pluginv1.InvalidateDecisionsRequest{AllNamespaces: true})
+	}
+}
+
+// retable does the work of rebuild, and reports whether others than before say what
+// clients may do.
+func (h *Host) retable() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := new(table)
 	var wants hook.Set
 	if h.anyBans {
-		wants |= hook.SetOf(hook.Authenticate)
+		wants |= hook.SetOf(hook.Authenticate, hook.Connected)
 	}
 	for _, p := range h.plugins {
 		for _, k := range p.hooks {
 			t.points[k.point] = append(t.points[k.point], k)
 			if k.point == pluginv1.PointPermit {
-				wants |= hook.SetOf(hook.Authenticate)
+				wants |= hook.SetOf(hook.Authenticate, hook.Connected)
 			} else {
 				wants |= hook.SetOf(hookPoints[k.point])
 			}
 		}
 	}
-	h.table.Store(t)
-	if !h.closed {
-		h.o.Install(h, wants)
+	before := h.table.Swap(t)
+	if h.closed {
+		return false
 	}
+	h.o.Install(h, wants)
+	return !slices.Equal(before.at(pluginv1.PointPermit), t.at(pluginv1.PointPermit))
 }
 
 // Authenticates reports whether some plugin decides who may connect.
@@ -170,11 +203,8 @@ func (h *Host) enter(k *hooked) (now *hooked, alive bool) {
 // emit tells an event of the host's own.
 func (h *Host) emit(e *hook.Event) { h.o.Broker.Emit(e) }
 
-// began is when the clock of nanos began.
-var began = time.Now()
-
-// nanos is a clock that only goes forward.
-func (h *Host) nanos() int64 { return int64(time.Since(began)) }
+// nanos is a clock that only goes forward, from 1 on.
+func (h *Host) nanos() int64 { return int64(time.Since(h.began)) + 1 }
 
 // find returns a plugin by its name, nil if there is none.
 func (h *Host) find(name string) *plugin {

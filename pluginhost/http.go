@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,8 +13,14 @@ import (
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
 )
 
-// maxHTTPBody is the largest body that is handed to a plugin.
-const maxHTTPBody = 1 << 20
+const (
+	// maxHTTPBody is the largest body that is handed to a plugin, maxHTTPAnswer the
+	// largest that is taken from one.
+	maxHTTPBody   = 1 << 20
+	maxHTTPAnswer = 16 << 20
+	// maxHTTPHeaders is how many headers the contract has room for.
+	maxHTTPHeaders = 1024
+)
 
 // ServeHTTP hands requests below /plugins/NAME/ to the plugin of that name.
 func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -25,6 +32,10 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := h.find(name)
 	if p == nil {
 		http.Error(w, "there is no plugin "+name, http.StatusNotFound)
+		return
+	}
+	in, ok := readHTTP(w, r, path)
+	if !ok {
 		return
 	}
 	g := p.gen.Load()
@@ -43,24 +54,9 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHTTPBody))
-	if err != nil {
-		http.Error(w, "the request is too large", http.StatusRequestEntityTooLarge)
-		return
-	}
-	in := &pluginv1.HTTPRequest{Method: r.Method, Path: path, Query: r.URL.RawQuery, Body: body, RemoteAddress: r.RemoteAddr,
-		DeadlineMs: uint32(httpDeadline.Milliseconds())}
-	for key, values := range r.Header {
-		if hiddenHeader(key) {
-			continue
-		}
-		for _, v := range values {
-			in.Headers = append(in.Headers, pluginv1.Pair{Name: strings.ToLower(key), Value: v})
-		}
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), httpDeadline)
 	defer cancel()
-	out, err := g.inst.HTTP(ctx, in)
+	out, err := inTime(ctx, func(ctx context.Context) (*pluginv1.HTTPResponse, error) { return g.inst.HTTP(ctx, in) })
 	if err != nil {
 		p.log.Warn("the plugin has not served a request", "path", path, "error", err)
 		status := http.StatusBadGateway
@@ -71,6 +67,41 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeHTTP(w, out)
+}
+
+// readHTTP reads a request to be handed on, or answers it. The plugin is not held up
+// by a client that sends slowly: it is asked afterwards.
+func readHTTP(w http.ResponseWriter, r *http.Request, path string) (in *pluginv1.HTTPRequest, ok bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHTTPBody))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		http.Error(w, "the request is larger than 1 MiB", http.StatusRequestEntityTooLarge)
+		return nil, false
+	case err != nil:
+		http.Error(w, "the request cannot be read", http.StatusBadRequest)
+		return nil, false
+	}
+	in = &pluginv1.HTTPRequest{
+		Method: r.Method, Path: strings.ToValidUTF8(path, "\uFFFD"), Query: strings.ToValidUTF8(r.URL.RawQuery, "\uFFFD"), Body: body,
+		DeadlineMs: uint32(httpDeadline.Milliseconds()),
+	}
+	if _, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		in.RemoteAddress = r.RemoteAddr // else it is a unix socket
+	}
+	for key, values := range r.Header {
+		if hiddenHeader(key) {
+			continue
+		}
+		for _, v := range values {
+			in.Headers = append(in.Headers, pluginv1.Pair{Name: strings.ToLower(key), Value: strings.ToValidUTF8(v, "\uFFFD")})
+		}
+	}
+	if len(in.Headers) > maxHTTPHeaders {
+		http.Error(w, "the request has too many headers", http.StatusRequestHeaderFieldsTooLarge)
+		return nil, false
+	}
+	return in, true
 }
 
 // IsPublic reports whether a path below /plugins/ is a route that its plugin calls
@@ -97,7 +128,14 @@ func splitPath(path string) (name, rest string, ok bool) {
 	if !ok {
 		return "", "", false
 	}
-	return strings.Cut(path, "/")
+	name, rest, ok = strings.Cut(path, "/")
+	for part := range strings.SplitSeq(rest, "/") {
+		// Below what route this is would be a matter of opinion.
+		if part == "." || part == ".." {
+			return "", "", false
+		}
+	}
+	return name, rest, ok
 }
 
 // findRoute returns the longest route that fits, nil if none does.
@@ -142,9 +180,13 @@ func writeHTTP(w http.ResponseWriter, out *pluginv1.HTTPResponse) {
 		http.Error(w, fmt.Sprintf("the plugin has answered with status %d", status), http.StatusBadGateway)
 		return
 	}
+	if len(out.Body) > maxHTTPAnswer {
+		http.Error(w, "the plugin has answered with more than 16 MiB", http.StatusBadGateway)
+		return
+	}
 	for _, x := range out.Headers {
 		key := http.CanonicalHeaderKey(x.Name)
-		if !hiddenHeader(key) && key != "Content-Length" {
+		if !hiddenHeader(key) && key != "Content-Length" && key != "Date" {
 			w.Header().Add(key, x.Value)
 		}
 	}

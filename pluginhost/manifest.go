@@ -39,7 +39,7 @@ func checkManifest(m *pluginv1.Manifest, rt Runtime) error {
 	names := map[string]bool{}
 	for i := range m.Consumers {
 		c := &m.Consumers[i]
-		if !validName(c.Name) && !(c.Name != "" && validName("a"+c.Name)) {
+		if !validConsumerName(c.Name) {
 			return fmt.Errorf("consumers[%d]: name %q: 1 to 64 of a-z, 0-9 and \"-\"", i, c.Name)
 		}
 		if names[c.Name] {
@@ -102,24 +102,32 @@ func checkHook(h *pluginv1.Hook, waits bool) error {
 		return errors.New("FIELD_PASSWORD and FIELD_CONNECT are for authenticate only")
 	case waits && (h.Point == pluginv1.PointAuthorizeReceive || h.Point == pluginv1.PointInterceptDeliver):
 		return errors.New("a delivery cannot wait, so that only a builtin plugin, or one in WebAssembly without \"instances: 1\" and \"preemptible\", can have this hook")
-	case h.Failure > pluginv1.FailurePolicyDrop:
-		return fmt.Errorf("failure is %d", h.Failure)
-	case h.Failure == pluginv1.FailurePolicyDrop && !h.Point.Permits(pluginv1.ActionDrop):
-		return errors.New("failure \"drop\" is impossible here")
-	case h.Failure == pluginv1.FailurePolicyDeny && !h.Point.Permits(pluginv1.ActionDeny) && h.Point.Mode() != pluginv1.Observation:
-		return errors.New("failure \"deny\" is impossible here")
 	}
-	return nil
+	return checkFailure(h.Point, h.Failure)
 }
 
+// checkConsumer checks what consume.New would refuse when it is too late.
 func checkConsumer(c *pluginv1.Consumer) error {
-	if len(c.TopicFilters) == 0 {
+	switch {
+	case len(c.TopicFilters) == 0:
 		return errors.New("it has no topic filters")
+	case c.MinQoS > 2:
+		return fmt.Errorf("min_qos is %d", c.MinQoS)
+	case c.MaxBatch > maxEvents:
+		return fmt.Errorf("max_batch is %d, more than %d", c.MaxBatch, maxEvents)
+	case c.DeadlineMs > 600_000:
+		return fmt.Errorf("deadline_ms is %d, more than 600,000", c.DeadlineMs)
 	}
 	for _, f := range c.TopicFilters {
 		if err := checkFilter(f); err != nil {
 			return err
 		}
+	}
+	if c.DeadLetterTopic == "" {
+		return nil
+	}
+	if err := topic.ValidNameString(c.DeadLetterTopic); err != nil {
+		return fmt.Errorf("dead_letter_topic %q: %w", c.DeadLetterTopic, err)
 	}
 	return nil
 }
@@ -144,6 +152,11 @@ func validName(s string) bool {
 		}
 	}
 	return true
+}
+
+// validConsumerName is validName for names that may begin with any of the characters.
+func validConsumerName(s string) bool {
+	return s != "" && len(s) <= 64 && validName("a"+s[1:]) && validName("a"+s[:1])
 }
 
 // grantsOf are the grants that a plugin gets, those included that all have.
@@ -234,6 +247,34 @@ func inside(filters, ofFilters, spaces, ofSpaces []string, fields, ofFields, qos
 		if len(ofSpaces) > 0 && !slices.Contains(ofSpaces, s) {
 			return fmt.Errorf("namespace %q is not in the manifest", s)
 		}
+	}
+	return nil
+}
+
+// checkOverrides checks what an operator wants of hooks otherwise than the manifest.
+func checkOverrides(hooks map[pluginv1.Point]HookSpec) error {
+	for p, h := range hooks {
+		if err := checkFailure(p, h.Failure); err != nil {
+			return fmt.Errorf("hooks: %s: %w", pointName(p), err)
+		}
+	}
+	return nil
+}
+
+// checkFailure checks a failure policy. It says nothing of points that this host does not
+// know.
+func checkFailure(p pluginv1.Point, f pluginv1.FailurePolicy) error {
+	if f < 0 || f > pluginv1.FailurePolicyDrop {
+		return fmt.Errorf("failure is %d", f)
+	}
+	if _, known := hookPoints[p]; !known && p != pluginv1.PointPermit || p.Mode() == pluginv1.Observation {
+		return nil
+	}
+	switch {
+	case f == pluginv1.FailurePolicyDrop && !p.Permits(pluginv1.ActionDrop):
+		return errors.New("failure \"drop\" is impossible here")
+	case f == pluginv1.FailurePolicyDeny && !p.Permits(pluginv1.ActionDeny):
+		return errors.New("failure \"deny\" is impossible here")
 	}
 	return nil
 }

@@ -27,21 +27,33 @@ type plugin struct {
 	life sync.Mutex
 	// gen is what serves at the moment, nil if nothing does. It changes under life.
 	gen atomic.Pointer[generation]
+	// closedConsumers says that the consumers could not all be opened.
+	closedConsumers atomic.Bool
 	// What follows is guarded by life.
 	consumers map[string]*consumer
 	retries   int       // attempts to start it in a row that have failed
 	retryAt   time.Time // when the next one is due; zero: never
+	served    time.Time // when the last generation was switched in
+	gone      bool      // nobody is to start it any more
 
 	hooks   []*hooked // of the last generation; guarded by host.mu
 	changed chan struct{}
 	unwatch context.CancelFunc
 
-	mu       sync.Mutex
-	spec     *Spec
-	state    pluginv1.PluginState
-	disabled bool // by an operator
+	// telling is held while the state changes, so that all hear of changes in their order.
+	telling sync.Mutex
+
+	mu    sync.Mutex
+	spec  *Spec
+	state pluginv1.PluginState
+	// override is what an operator has said of a plugin that runs or does not, until the
+	// config says something else of it.
+	override override
+	unusable bool               // there is a file, and it can be no plugin; spec says nothing
+	abort    context.CancelFunc // ends the start that is under way; nil: none is
 	since    time.Time
-	problem  string // why it does not serve, or why the last reload was refused
+	problem  string // why it does not serve
+	refused  string // why the last reload was refused
 	health   string
 	restarts int64
 	reloads  int64
@@ -53,6 +65,15 @@ type plugin struct {
 	quiet quiet
 }
 
+// override is what Disable and Enable leave behind.
+type override uint8
+
+const (
+	asConfigured override = iota
+	switchedOff
+	switchedOn
+)
+
 func newPlugin(h *Host, spec *Spec) *plugin {
 	p := &plugin{
 		host: h, name: spec.Name, log: h.log.With("plugin", spec.Name), spec: spec, since: time.Now(),
@@ -62,12 +83,14 @@ func newPlugin(h *Host, spec *Spec) *plugin {
 	p.observer = newObserver(h, spec.QueueSize)
 	var ctx context.Context
 	ctx, p.unwatch = context.WithCancel(h.ctx)
-	h.running.Go(func() { p.watch(ctx) })
+	h.spawn(func() { p.watch(ctx) })
 	return p
 }
 
 // discard ends a plugin that was stopped, or has never run.
 func (p *plugin) discard(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainDeadline)
+	defer cancel()
 	p.unwatch()
 	p.observer.close(ctx)
 }
@@ -88,6 +111,25 @@ func (p *plugin) published(m *packet.Message) bool {
 
 // setState notes a new state and tells about it.
 func (p *plugin) setState(s pluginv1.PluginState, problem string) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	p.enterState(s, problem)
+}
+
+// changeState is setState if the plugin is in the state from.
+func (p *plugin) changeState(from, to pluginv1.PluginState, problem string) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	p.mu.Lock()
+	is := p.state == from
+	p.mu.Unlock()
+	if is {
+		p.enterState(to, problem)
+	}
+}
+
+// enterState is setState with telling held.
+func (p *plugin) enterState(s pluginv1.PluginState, problem string) {
 	p.mu.Lock()
 	same := p.state == s
 	if !same {
@@ -98,25 +140,14 @@ func (p *plugin) setState(s pluginv1.PluginState, problem string) {
 	if same {
 		return
 	}
-	args := []any{"state", stateName(s)}
-	level := slog.LevelInfo
 	if problem != "" {
-		args, level = append(args, "error", problem), slog.LevelWarn
+		p.log.Warn("plugin "+stateName(s), "error", problem)
+	} else {
+		p.log.Info("plugin " + stateName(s))
 	}
-	p.log.Log(context.Background(), level, "plugin "+stateName(s), args[2:]...)
 	p.host.emit(&hook.Event{
 		Point: hook.PluginStateChanged, Time: time.Now().UnixMilli(), Plugin: p.name, State: uint8(s), Reason: problem,
 	})
-}
-
-// changeState is setState if the plugin is in the state from.
-func (p *plugin) changeState(from, to pluginv1.PluginState, problem string) {
-	p.mu.Lock()
-	is := p.state == from
-	p.mu.Unlock()
-	if is {
-		p.setState(to, problem)
-	}
 }
 
 func stateName(s pluginv1.PluginState) string {
@@ -139,6 +170,10 @@ func stateName(s pluginv1.PluginState) string {
 	return "unknown"
 }
 
+// current reports whether k is of the generation that serves. What becomes of the calls
+// of another one says nothing about the plugin.
+func (k *hooked) current() bool { return k.plugin.gen.Load() == k.gen }
+
 // failed notes that a call has failed, or was late.
 func (k *hooked) failed(err error, late bool) {
 	k.stats.failures.Add(1)
@@ -150,14 +185,14 @@ func (k *hooked) failed(err error, late bool) {
 		p.log.Warn("the plugin has failed, the failure policy answers", "hook", pointName(k.point), "policy", policyName(k.failure),
 			"error", err, "not_shown", n)
 	}
-	if p.breaker.failed(p.host.nanos()) {
+	if k.current() && p.breaker.failed(p.host.nanos()) {
 		p.changeState(pluginv1.PluginStateServing, pluginv1.PluginStateDegraded, err.Error())
 	}
 }
 
 // worked notes that a call has succeeded.
 func (k *hooked) worked() {
-	if p := k.plugin; p.breaker.worked() {
+	if p := k.plugin; p.breaker.open() && k.current() && p.breaker.worked() {
 		p.changeState(pluginv1.PluginStateDegraded, pluginv1.PluginStateServing, "")
 	}
 }

@@ -1,8 +1,6 @@
 package pluginhost
 
 import (
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/patchbay-mq/patchbay/core/hook"
@@ -15,11 +13,11 @@ import (
 type publishing struct {
 	run
 	requests []*hook.PublishRequest
-	final    []bool
-	left     int // requests that are not final
+	// bases are the messages as they came: what was changed shares their memory.
+	bases []*packet.Message
+	final []bool
+	left  int // requests that are not final
 }
-
-var publishings = sync.Pool{New: func() any { return new(publishing) }}
 
 // Publish asks interceptors. It is part of hook.Host.
 func (h *Host) Publish(batch []*hook.PublishRequest, done func()) bool {
@@ -32,33 +30,44 @@ func (h *Host) Will(r *hook.PublishRequest, done func()) bool {
 }
 
 func (h *Host) publish(p pluginv1.Point, batch []*hook.PublishRequest, done func()) bool {
-	w := publishings.Get().(*publishing)
+	w, _ := h.publishings.Get().(*publishing)
+	if w == nil {
+		w = new(publishing)
+	}
 	w.requests, w.left = batch, len(batch)
 	if cap(w.final) < len(batch) {
 		w.final = make([]bool, len(batch))
 	}
 	w.final = w.final[:len(batch)]
 	clear(w.final)
+	w.bases = w.bases[:0]
+	for _, r := range batch {
+		w.bases = append(w.bases, r.Message)
+	}
 	w.begin(h, w, h.table.Load().at(p), done)
 	if !w.start() {
 		return false
 	}
 	w.requests = nil
-	publishings.Put(w)
+	clear(w.bases)
+	h.publishings.Put(w)
 	return true
 }
 
 func (w *publishing) fill(c *call, from int) int {
 	k := c.hook
 	now := time.Now().UnixMilli()
-	for ; from < len(w.requests) && !c.full(); from++ {
+	for ; from < len(w.requests); from++ {
 		r := w.requests[from]
 		m := r.Message
 		if w.final[from] || !k.sees(namespaceOf(r.Client), text(m.Topic), m.QoS) || k.plugin.published(m) {
 			continue
 		}
+		if !c.fits(m) {
+			break
+		}
 		e := c.add(from, r.Client)
-		e.Message = c.message(m, min(len(w.requests), k.maxBatch), now)
+		e.Message = c.message(m, w.bases[from], min(len(w.requests), k.maxBatch), now)
 		e.Message.Publisher = "" // it is the client
 	}
 	return from
@@ -71,11 +80,11 @@ func (w *publishing) decide(c *call, i int, v *pluginv1.Verdict) {
 	case pluginv1.ActionAllow, pluginv1.ActionReplace:
 		w.change(r, v)
 	case pluginv1.ActionDeny:
-		r.Verdict, r.Code, r.Reason = hook.Deny, codeOf(v, packet.NotAuthorized), strings.Clone(v.Reason)
+		r.Verdict, r.Code, r.Reason = hook.Deny, codeOf(v, packet.NotAuthorized), reasonOf(v)
 	case pluginv1.ActionDrop:
-		r.Verdict, r.Reason = hook.Drop, strings.Clone(v.Reason)
+		r.Verdict, r.Reason = hook.Drop, reasonOf(v)
 	case pluginv1.ActionDisconnect:
-		r.Verdict, r.Code, r.Reason = hook.Disconnect, codeOf(v, packet.AdministrativeAction), strings.Clone(v.Reason)
+		r.Verdict, r.Code, r.Reason = hook.Disconnect, codeOf(v, packet.AdministrativeAction), reasonOf(v)
 	}
 	if v.Action != pluginv1.ActionReplace {
 		w.end(n)
@@ -122,12 +131,4 @@ func namespaceOf(c *hook.Client) string {
 		return ""
 	}
 	return c.Namespace
-}
-
-// codeOf is the Reason Code of a verdict that was checked.
-func codeOf(v *pluginv1.Verdict, otherwise packet.ReasonCode) packet.ReasonCode {
-	if v.ReasonCode == 0 {
-		return otherwise
-	}
-	return packet.ReasonCode(v.ReasonCode)
 }

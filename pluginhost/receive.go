@@ -1,7 +1,6 @@
 package pluginhost
 
 import (
-	"sync"
 	"time"
 
 	"github.com/patchbay-mq/patchbay/core/hook"
@@ -15,14 +14,23 @@ type receiving struct {
 	final   bool
 	call    *call
 	run     run
+	ended   chan error
+	done    func(error) // sends to ended
 }
 
-var receivings = sync.Pool{New: func() any { return new(receiving) }}
+func newReceiving() *receiving {
+	w := &receiving{call: newCall(), ended: make(chan error, 1)}
+	w.done = func(err error) { w.ended <- err }
+	return w
+}
 
 // Receive decides about one delivery. It is part of hook.Host.
 func (h *Host) Receive(r *hook.ReceiveRequest) {
 	t := h.table.Load()
-	w := receivings.Get().(*receiving)
+	w, _ := h.receivings.Get().(*receiving)
+	if w == nil {
+		w = newReceiving()
+	}
 	w.request, w.final = r, false
 	for _, k := range t.at(pluginv1.PointAuthorizeReceive) {
 		if w.ask(h, k); r.Drop {
@@ -41,7 +49,7 @@ func (h *Host) Receive(r *hook.ReceiveRequest) {
 		}
 	}
 	w.request = nil
-	receivings.Put(w)
+	h.receivings.Put(w)
 }
 
 // ask asks one plugin.
@@ -49,9 +57,6 @@ func (w *receiving) ask(h *Host, k *hooked) {
 	k, alive := h.enter(k)
 	if k == nil {
 		return
-	}
-	if w.call == nil {
-		w.call = newCall()
 	}
 	c := w.call
 	w.run.host, w.run.work = h, w
@@ -63,24 +68,24 @@ func (w *receiving) ask(h *Host, k *hooked) {
 		return
 	}
 	now := h.nanos()
-	if !alive || !k.plugin.breaker.allows(now) {
-		if alive {
-			k.gen.leave()
-		}
+	if !k.mayAsk(alive, now) {
 		c.failAll()
 		return
 	}
 	k.stats.calls.Add(1)
 	k.stats.events.Add(1)
+	k.gen.number(c)
 	// All instances may be busy with calls that end soon: that is waited for, since the
 	// message is there only as long as this takes.
-	ended := make(chan error, 1)
-	answered, err := k.gen.inst.Process(&c.batch, &c.answer, func(err error) { ended <- err })
+	answered, err := k.gen.inst.Process(&c.batch, &c.answer, w.done)
 	if !answered {
-		err = <-ended
+		err = <-w.ended
 	}
 	k.stats.latency.observe(time.Duration(h.nanos() - now))
 	c.take(err)
+	if !answered && err != nil {
+		w.call = newCall() // see call.spoiled
+	}
 	k.gen.leave()
 }
 
@@ -88,7 +93,7 @@ func (w *receiving) fill(c *call, _ int) int {
 	r, k := w.request, c.hook
 	if k.sees(namespaceOf(r.Client), text(r.Message.Topic), r.Message.QoS) && !k.plugin.published(r.Message) {
 		e := c.add(0, r.Client)
-		e.Message = c.message(r.Message, 1, time.Now().UnixMilli())
+		e.Message = c.message(r.Message, r.Message, 1, time.Now().UnixMilli())
 	}
 	return 1
 }

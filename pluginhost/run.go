@@ -57,6 +57,10 @@ func (r *run) resume() {
 func (r *run) advance() bool {
 	for r.at < len(r.hooks) && !r.work.settled() {
 		c := r.call
+		if c.spoiled {
+			c = newCall()
+			r.call = c
+		}
 		k, alive := r.host.enter(r.hooks[r.at])
 		if k == nil { // the plugin has gone meanwhile
 			r.at, r.pos = r.at+1, 0

@@ -78,8 +78,12 @@ func (h *Host) unknownBuiltin(s *Spec) error {
 }
 
 func (h *Host) loadProgram(s *Spec) (code, error) {
+	sockets, err := h.sockets.in(h.o.DataDir)
+	if err != nil {
+		return code{}, err
+	}
 	o := process.Options{
-		Path: s.Path, Args: s.Args, SHA256: s.SHA256, Dev: s.Dev, Env: s.Env, StateDir: h.stateDir(s.Name), SocketDir: h.sockets,
+		Path: s.Path, Args: s.Args, SHA256: s.SHA256, Dev: s.Dev, Env: s.Env, SocketDir: sockets,
 	}
 	if r, ok := h.o.Reattach[s.Name]; ok {
 		o.Reattach = &r
@@ -140,7 +144,11 @@ func (h *Host) stateDir(name string) string {
 	if h.o.DataDir == "" {
 		return ""
 	}
-	return filepath.Join(h.o.DataDir, "plugin-state", name)
+	dir, err := filepath.Abs(filepath.Join(h.o.DataDir, "plugin-state", name))
+	if err != nil {
+		return ""
+	}
+	return dir
 }
 
 // permanent reports whether it is of no use to try again before something was changed.

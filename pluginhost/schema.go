@@ -2,10 +2,12 @@ package pluginhost
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -37,7 +39,7 @@ func checkConfig(schema string, config []byte) error {
 	var invalid *jsonschema.ValidationError
 	switch err := s.Validate(value); {
 	case errors.As(err, &invalid):
-		return errors.New("config: " + strings.Join(reasons(invalid), "; "))
+		return errors.New("config: " + strings.Join(reasons(invalid, hidden(schema, config)), "; "))
 	case err != nil:
 		return fmt.Errorf("config: %w", err)
 	}
@@ -68,82 +70,152 @@ func (nothing) Load(url string) (any, error) {
 	return nil, fmt.Errorf("%s: a schema must not refer to other documents", url)
 }
 
-// reasons are the leaves of an error: what is wrong, and where.
-func reasons(e *jsonschema.ValidationError) []string {
+// reasons are the leaves of an error: what is wrong, and where. What is said of a value
+// often has the value in it: of those that are hidden nothing is said.
+func reasons(e *jsonschema.ValidationError, hidden any) []string {
 	if len(e.Causes) == 0 {
-		where := "/" + strings.Join(e.InstanceLocation, "/")
-		return []string{where + ": " + e.ErrorKind.LocalizedString(message.NewPrinter(language.English))}
+		var where strings.Builder
+		for _, part := range e.InstanceLocation {
+			where.WriteString("/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(part))
+		}
+		text := "it does not fit the schema"
+		if !isHidden(hidden, e.InstanceLocation) {
+			text = e.ErrorKind.LocalizedString(message.NewPrinter(language.English))
+		}
+		return []string{cmp.Or(where.String(), "/") + ": " + text}
 	}
 	var list []string
 	for _, c := range e.Causes {
-		list = append(list, reasons(c)...)
+		list = append(list, reasons(c, hidden)...)
 	}
 	return list
 }
 
+// isHidden reports whether a value, or one that it is a part of, is a secret.
+func isHidden(value any, path []string) bool {
+	for _, part := range path {
+		switch v := value.(type) {
+		case map[string]any:
+			value = v[part]
+		case []any:
+			i, err := strconv.Atoi(part)
+			if err != nil || i < 0 || i >= len(v) {
+				return false
+			}
+			value = v[i]
+		}
+	}
+	return value == secret
+}
+
+// secret stands for what is not shown.
+const secret = "…"
+
 // hideSecrets returns a config with "…" in the place of what the schema marks as
 // "writeOnly".
 func hideSecrets(schema string, config []byte) string {
-	var s, v any
-	if json.Unmarshal(config, &v) != nil {
-		return "{}"
-	}
-	if schema != "" && json.Unmarshal([]byte(schema), &s) == nil {
-		v = hide(s, s, v, 0)
-	}
-	out, err := json.Marshal(v)
+	out, err := json.Marshal(hidden(schema, config))
 	if err != nil {
 		return "{}"
 	}
 	return string(out)
 }
 
-// hide walks config and schema together, references within the schema included.
+func hidden(schema string, config []byte) any {
+	var s, v any
+	if json.Unmarshal(config, &v) != nil {
+		return map[string]any{}
+	}
+	if schema != "" && json.Unmarshal([]byte(schema), &s) == nil {
+		v = hide(s, s, v, 0)
+	}
+	return v
+}
+
+// maxHide is how deep schemas may refer to each other, and configs go.
+const maxHide = 64
+
+// hide walks config and schema together, references within the schema included. Where
+// it cannot tell it hides.
 func hide(root, schema, value any, depth int) any {
 	s, ok := schema.(map[string]any)
-	if !ok || depth > 32 {
+	switch {
+	case !ok: // true and false say nothing of secrets
 		return value
+	case depth > maxHide || s["writeOnly"] == true:
+		return secret
 	}
-	if ref, ok := s["$ref"].(string); ok {
-		if target := follow(root, ref); target != nil {
+	for _, name := range []string{"$ref", "$dynamicRef"} {
+		if ref, ok := s[name].(string); ok {
+			target := follow(root, ref)
+			if target == nil {
+				return secret
+			}
 			value = hide(root, target, value, depth+1)
 		}
 	}
-	if s["writeOnly"] == true {
-		return "…"
+	for _, name := range []string{"allOf", "anyOf", "oneOf"} {
+		list, _ := s[name].([]any)
+		for _, x := range list {
+			value = hide(root, x, value, depth+1)
+		}
+	}
+	for _, name := range []string{"if", "then", "else"} {
+		value = hide(root, s[name], value, depth+1)
+	}
+	dependent, _ := s["dependentSchemas"].(map[string]any)
+	for _, x := range dependent {
+		value = hide(root, x, value, depth+1)
 	}
 	switch v := value.(type) {
 	case map[string]any:
-		properties, _ := s["properties"].(map[string]any)
-		for name, x := range v {
-			if p, ok := properties[name]; ok {
-				v[name] = hide(root, p, x, depth+1)
-			} else if more, ok := s["additionalProperties"]; ok {
-				v[name] = hide(root, more, x, depth+1)
-			}
-		}
+		hideFields(root, s, v, depth)
 	case []any:
+		first, _ := s["prefixItems"].([]any)
 		for i, x := range v {
-			v[i] = hide(root, s["items"], x, depth+1)
-		}
-	}
-	for _, some := range []string{"allOf", "anyOf", "oneOf"} {
-		list, _ := s[some].([]any)
-		for _, x := range list {
-			value = hide(root, x, value, depth+1)
+			if i < len(first) {
+				x = hide(root, first[i], x, depth+1)
+			}
+			for _, name := range []string{"items", "contains", "unevaluatedItems"} {
+				x = hide(root, s[name], x, depth+1)
+			}
+			v[i] = x
 		}
 	}
 	return value
 }
 
-// follow finds what "#/$defs/name" refers to.
+// hideFields is hide for the fields of an object. A field may be the matter of several
+// subschemas: one that hides it is enough.
+func hideFields(root any, s, fields map[string]any, depth int) {
+	properties, _ := s["properties"].(map[string]any)
+	patterns, _ := s["patternProperties"].(map[string]any)
+	for name, x := range fields {
+		x = hide(root, properties[name], x, depth+1)
+		for pattern, schema := range patterns {
+			if re, err := regexp.Compile(pattern); err != nil || re.MatchString(name) {
+				x = hide(root, schema, x, depth+1)
+			}
+		}
+		if _, ok := properties[name]; !ok {
+			x = hide(root, s["additionalProperties"], x, depth+1)
+			x = hide(root, s["unevaluatedProperties"], x, depth+1)
+		}
+		fields[name] = x
+	}
+}
+
+// follow finds what "#" or "#/$defs/name" refers to; nil for references of other kinds.
 func follow(root any, ref string) any {
+	if ref == "#" {
+		return root
+	}
 	path, ok := strings.CutPrefix(ref, "#/")
 	if !ok {
 		return nil
 	}
 	at := root
-	for part := range slices.Values(strings.Split(path, "/")) {
+	for part := range strings.SplitSeq(path, "/") {
 		m, ok := at.(map[string]any)
 		if !ok {
 			return nil

@@ -5,12 +5,39 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 )
 
 // maxSocketDir is how long the name of a folder for sockets may be: the name of a
 // socket has a limit of about 100 bytes.
 const maxSocketDir = 60
+
+// sockets is where processes have their sockets.
+type sockets struct {
+	mu  sync.Mutex
+	dir string
+}
+
+// in returns the folder, which it makes for the first program.
+func (s *sockets) in(dataDir string) (dir string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir == "" {
+		s.dir, err = socketDir(dataDir)
+	}
+	return s.dir, err
+}
+
+// remove removes the folder, and the one around it if no other broker uses that.
+func (s *sockets) remove() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir != "" {
+		_ = os.RemoveAll(s.dir)
+		_ = os.Remove(filepath.Dir(s.dir))
+	}
+}
 
 // socketDir makes a folder for the sockets of this process, and removes those that
 // processes have left that are gone. It is "" if the folder for temporary files has to

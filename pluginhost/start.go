@@ -15,7 +15,15 @@ import (
 
 // start makes a generation of what s says, up to where it could serve: described,
 // checked, started and healthy. Nothing is asked of it before it is switched in.
+//
+// It is called with life held. The grants of s come into force with it, also for what
+// runs; if it fails those from before are in force again.
 func (p *plugin) start(ctx context.Context, s *Spec) (g *generation, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.host.ctx, cancel)()
+	p.setAbort(cancel)
+	defer p.setAbort(nil)
 	c, err := p.host.load(ctx, s)
 	if err != nil {
 		return nil, err
@@ -26,13 +34,11 @@ func (p *plugin) start(ctx context.Context, s *Spec) (g *generation, err error) 
 	}
 	defer func() {
 		if err != nil {
-			g.close()
+			p.dismiss(ctx, g)
 			g = nil
 		}
 	}()
-	access, err := p.host.services.Plugin(services.Config{
-		Name: s.Name, Grants: s.Grants, Revoked: s.Revoked, Namespaces: s.Namespaces,
-	})
+	access, err := p.host.services.Plugin(grantsFor(s))
 	if err != nil {
 		return g, refusal{err}
 	}
@@ -49,11 +55,33 @@ func (p *plugin) start(ctx context.Context, s *Spec) (g *generation, err error) 
 	return g, g.awaitHealth(ctx)
 }
 
+func grantsFor(s *Spec) services.Config {
+	return services.Config{Name: s.Name, Grants: s.Grants, Revoked: s.Revoked, Namespaces: s.Namespaces}
+}
+
+// dismiss ends a generation that will not be switched in.
+func (p *plugin) dismiss(ctx context.Context, g *generation) {
+	g.end(ctx, pluginv1.StopReasonFailed)
+	if runs := p.gen.Load(); runs != nil {
+		if _, err := p.host.services.Plugin(grantsFor(runs.spec)); err != nil {
+			p.log.Error("the plugin could not be given its old grants back", "error", err)
+		}
+	}
+}
+
+func (p *plugin) setAbort(abort context.CancelFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.abort = abort
+}
+
 // describe gets the manifest and checks it, and the config against it.
 func (g *generation) describe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, describeDeadline)
 	defer cancel()
-	m, err := g.inst.Describe(ctx, &pluginv1.DescribeRequest{Host: g.hostInfo()})
+	m, err := inTime(ctx, func(ctx context.Context) (*pluginv1.Manifest, error) {
+		return g.inst.Describe(ctx, &pluginv1.DescribeRequest{Host: g.hostInfo()})
+	})
 	if err != nil {
 		return fmt.Errorf("describe: %w", err)
 	}
@@ -64,6 +92,9 @@ func (g *generation) describe(ctx context.Context) error {
 	}
 	if err := checkManifest(g.manifest, g.spec.runtime()); err != nil {
 		return refusal{fmt.Errorf("its manifest: %w", err)}
+	}
+	if err := checkOverrides(g.spec.Hooks); err != nil {
+		return refusal{err}
 	}
 	if needed, _ := missing(g.manifest, g.spec); len(needed) > 0 {
 		return refusal{needsGrants(needed, g.spec)}
@@ -113,13 +144,14 @@ func (g *generation) begin(ctx context.Context) error {
 			}
 		}
 	}
-	out, err := g.inst.Start(ctx, in)
+	out, err := inTime(ctx, func(ctx context.Context) (*pluginv1.StartResponse, error) { return g.inst.Start(ctx, in) })
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	if err := problems(out.Problems); err != nil {
 		return refusal{err}
 	}
+	g.started = true
 	return g.want(out.Narrowed)
 }
 
@@ -189,7 +221,9 @@ func (g *generation) awaitHealth(ctx context.Context) error {
 func (g *generation) askHealth(ctx context.Context) (pluginv1.HealthStatus, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, healthDeadline)
 	defer cancel()
-	r, err := g.inst.Health(ctx, &pluginv1.HealthRequest{})
+	r, err := inTime(ctx, func(ctx context.Context) (*pluginv1.HealthResponse, error) {
+		return g.inst.Health(ctx, &pluginv1.HealthRequest{})
+	})
 	if err != nil {
 		return 0, "", err
 	}

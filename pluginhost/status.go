@@ -51,10 +51,13 @@ func (p *plugin) info() Info {
 		Name: p.name, Runtime: s.runtime(), Source: s.Source, Path: s.Path, State: stateName(p.state), Since: p.since,
 		Error: p.problem, Health: p.health, Restarts: p.restarts, Reloads: p.reloads, SHA256: s.SHA256, Hooks: []HookInfo{},
 	}
-	if p.disabled {
-		i.State = "disabled"
+	if i.Error == "" {
+		i.Error = p.refused
 	}
 	p.mu.Unlock()
+	if p.isOff() {
+		i.State = "disabled"
+	}
 	i.Queued = p.observer.queued()
 	if g := p.gen.Load(); g != nil {
 		i.Plugin, i.Version, i.SHA256 = g.manifest.Name, g.manifest.Version, g.sha256
@@ -143,28 +146,28 @@ func (p *plugin) listConsumers() {
 // MetricFamilies are the names of the metrics of Host.Metrics that do not come from
 // plugins themselves, with what they mean; "c" marks counters, "g" gauges, "h" histograms.
 var MetricFamilies = [][3]string{
-	{"patchbay_plugin_state", "g", "1 for the state that a plugin is in."},
-	{"patchbay_plugin_restarts_total", "c", "Times that a plugin was started again after it had ended by itself."},
-	{"patchbay_plugin_reloads_total", "c", "Times that a new version or config of a plugin took the place of the old one."},
-	{"patchbay_plugin_memory_bytes", "g", "Memory of a plugin in a sandbox or process of its own."},
-	{"patchbay_plugin_fuel_max", "g", "Fuel that the dearest call of a plugin in WebAssembly has used."},
-	{"patchbay_plugin_queued_events", "g", "Observations that wait for a plugin."},
-	{"patchbay_plugin_lost_events_total", "c", "Observations that a plugin has not got because it was too slow."},
-	{"patchbay_plugin_refused_calls_total", "c", "Calls of a plugin that were refused for want of a grant."},
-	{"patchbay_plugin_calls_total", "c", "Batches that a plugin was asked about, by hook."},
-	{"patchbay_plugin_events_total", "c", "Events in these batches."},
-	{"patchbay_plugin_failures_total", "c", "Batches that a plugin has not answered, or with nonsense; late ones included."},
-	{"patchbay_plugin_timeouts_total", "c", "Batches that a plugin has not answered by their deadline."},
-	{"patchbay_plugin_policy_total", "c", "Events that the failure policy has answered in the place of a plugin."},
-	{"patchbay_plugin_verdicts_total", "c", "Verdicts of a plugin, by hook and action."},
-	{"patchbay_plugin_call_seconds", "h", "How long a plugin takes for a batch, by hook."},
-	{"patchbay_plugin_consumer_backlog", "g", "Messages that wait for a consumer, those that it has and has not acknowledged included."},
-	{"patchbay_plugin_consumer_backlog_bytes", "g", "Their size."},
-	{"patchbay_plugin_consumer_oldest_seconds", "g", "How long the first of them has waited."},
-	{"patchbay_plugin_consumer_acknowledged_total", "c", "Messages that a consumer has acknowledged."},
-	{"patchbay_plugin_consumer_retried_total", "c", "Messages that a consumer has got more than once."},
-	{"patchbay_plugin_consumer_dead_letters_total", "c", "Messages that a consumer was handed too often, or has given up."},
-	{"patchbay_plugin_consumer_failures_total", "c", "Batches that a consumer has not acknowledged."},
+	{"patchbay_plugins_state", "g", "1 for the state that a plugin is in."},
+	{"patchbay_plugins_restarts_total", "c", "Times that a plugin was started again after it had ended by itself."},
+	{"patchbay_plugins_reloads_total", "c", "Times that a new version or config of a plugin took the place of the old one."},
+	{"patchbay_plugins_memory_bytes", "g", "Memory of a plugin in a sandbox or process of its own."},
+	{"patchbay_plugins_fuel_max", "g", "Fuel that the dearest call of a plugin in WebAssembly has used."},
+	{"patchbay_plugins_queued_events", "g", "Observations that wait for a plugin."},
+	{"patchbay_plugins_lost_events_total", "c", "Observations that a plugin has not got because it was too slow."},
+	{"patchbay_plugins_refused_calls_total", "c", "Calls of a plugin that were refused for want of a grant."},
+	{"patchbay_plugins_calls_total", "c", "Batches that a plugin was asked about, by hook."},
+	{"patchbay_plugins_events_total", "c", "Events in these batches."},
+	{"patchbay_plugins_failures_total", "c", "Batches that a plugin has not answered, or with nonsense; late ones included."},
+	{"patchbay_plugins_timeouts_total", "c", "Batches that a plugin has not answered by their deadline."},
+	{"patchbay_plugins_policy_total", "c", "Events that the failure policy has answered in the place of a plugin."},
+	{"patchbay_plugins_verdicts_total", "c", "Verdicts of a plugin, by hook and action."},
+	{"patchbay_plugins_call_seconds", "h", "How long a plugin takes for a batch, by hook."},
+	{"patchbay_plugins_consumer_backlog", "g", "Messages that wait for a consumer, those that it has and has not acknowledged included."},
+	{"patchbay_plugins_consumer_backlog_bytes", "g", "Their size."},
+	{"patchbay_plugins_consumer_oldest_seconds", "g", "How long the first of them has waited."},
+	{"patchbay_plugins_consumer_acknowledged_total", "c", "Messages that a consumer has acknowledged."},
+	{"patchbay_plugins_consumer_retried_total", "c", "Messages that a consumer has got more than once."},
+	{"patchbay_plugins_consumer_dead_letters_total", "c", "Messages that a consumer was handed too often, or has given up."},
+	{"patchbay_plugins_consumer_failures_total", "c", "Batches that a consumer has not acknowledged."},
 }
 
 // Metrics calls put for each series of all plugins, those that plugins keep themselves
@@ -176,7 +179,7 @@ func (h *Host) Metrics(put func(Metric)) {
 	}
 	for _, p := range h.all() {
 		one := func(name string, v float64, labels ...Label) {
-			f := family["patchbay_plugin_"+name]
+			f := family["patchbay_plugins_"+name]
 			put(Metric{Name: f[0], Help: f[2], Counter: f[1] == "c", Value: v, Labels: append([]Label{{"plugin", p.name}}, labels...)})
 		}
 		i := p.info()
@@ -217,7 +220,7 @@ func (h *Host) Metrics(put func(Metric)) {
 			one("consumer_dead_letters_total", float64(x.DeadLetters), of)
 			one("consumer_failures_total", float64(x.Failures), of)
 		}
-		p.latencies(put, family["patchbay_plugin_call_seconds"])
+		p.latencies(put, family["patchbay_plugins_call_seconds"])
 	}
 	h.ownMetrics(put)
 }

@@ -1,12 +1,15 @@
 package pluginhost
 
 import (
+	"errors"
 	"fmt"
+	"strings"
+
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 	"github.com/patchbay-mq/patchbay/core/topic"
+	"github.com/patchbay-mq/patchbay/pluginhost/internal/convert"
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
-	"strings"
 )
 
 // subscribing is the work of InterceptSubscribe and InterceptUnsubscribe: one packet.
@@ -55,11 +58,9 @@ func (w *subscribing) fill(c *call, from int) int {
 	var user []packet.UserProperty
 	if r := w.subscribe; r != nil {
 		user = r.UserProperties
-		for _, s := range r.Subscriptions {
-			e.Subscriptions = append(e.Subscriptions, pluginv1.Subscription{
-				TopicFilter: s.Filter, QoS: uint32(s.QoS), NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished,
-				RetainHandling: uint32(s.RetainHandling), Identifier: r.ID,
-			})
+		for i := range r.Subscriptions {
+			e.Subscriptions = append(e.Subscriptions, pluginv1.Subscription{})
+			convert.Subscription(&e.Subscriptions[i], &r.Subscriptions[i], r.ID)
 		}
 	} else {
 		user = w.unsubscribe.UserProperties
@@ -76,24 +77,37 @@ func (w *subscribing) fill(c *call, from int) int {
 }
 
 // checkFilters checks what a verdict says of single Topic Filters.
-func checkFilters(e *pluginv1.Event, v *pluginv1.Verdict) error {
+func checkFilters(p pluginv1.Point, e *pluginv1.Event, v *pluginv1.Verdict) error {
 	for i := range v.Filters {
 		f := &v.Filters[i]
-		switch {
-		case int(f.Index) >= len(e.Subscriptions):
+		if int64(f.Index) >= int64(len(e.Subscriptions)) {
 			return fmt.Errorf("filters: index %d of %d", f.Index, len(e.Subscriptions))
-		case f.ReasonCode > 0xFF || f.ReasonCode != 0 && f.ReasonCode < 0x80:
-			return fmt.Errorf("filters: reason_code %d: it must be from 128 to 255", f.ReasonCode)
-		case f.Subscription == nil:
+		}
+		if err := checkCode(f.ReasonCode); err != nil {
+			return fmt.Errorf("filters: %w", err)
+		}
+		if f.ReasonCode != 0 || f.Subscription == nil {
 			continue
 		}
-		s := f.Subscription
-		if _, err := topic.ParseFilter(s.TopicFilter); err != nil {
-			return fmt.Errorf("filters: topic_filter %q: %w", s.TopicFilter, err)
+		if err := checkSubscription(p, f.Subscription); err != nil {
+			return fmt.Errorf("filters: topic_filter %q: %w", f.Subscription.TopicFilter, err)
 		}
-		if s.QoS > 2 || s.RetainHandling > 2 {
-			return fmt.Errorf("filters: QoS %d, retain_handling %d of %q", s.QoS, s.RetainHandling, s.TopicFilter)
-		}
+	}
+	return nil
+}
+
+// checkSubscription checks what is to take the place of what the client said.
+func checkSubscription(p pluginv1.Point, s *pluginv1.Subscription) error {
+	f, err := topic.ParseFilter(s.TopicFilter)
+	switch {
+	case err != nil:
+		return err
+	case p == pluginv1.PointInterceptUnsubscribe:
+		return nil
+	case s.QoS > 2 || s.RetainHandling > 2:
+		return fmt.Errorf("QoS %d, retain_handling %d", s.QoS, s.RetainHandling)
+	case f.Shared && s.NoLocal:
+		return errors.New("a Shared Subscription cannot have No Local [MQTT-3.8.3-4]")
 	}
 	return nil
 }
@@ -129,15 +143,15 @@ func (w *subscribing) decide(_ *call, _ int, v *pluginv1.Verdict) {
 		}
 		w.final = v.Action == pluginv1.ActionAllow
 	case pluginv1.ActionDeny:
-		w.refuse(codeOf(v, packet.NotAuthorized), strings.Clone(v.Reason))
+		w.refuse(codeOf(v, packet.NotAuthorized), reasonOf(v))
 	case pluginv1.ActionDisconnect:
 		w.final = true
 		code := codeOf(v, packet.AdministrativeAction)
 		if r := w.subscribe; r != nil {
-			r.Disconnect, r.DisconnectCode, r.Reason = true, code, strings.Clone(v.Reason)
+			r.Disconnect, r.DisconnectCode, r.Reason = true, code, reasonOf(v)
 		} else {
 			r := w.unsubscribe
-			r.Disconnect, r.DisconnectCode, r.Reason = true, code, strings.Clone(v.Reason)
+			r.Disconnect, r.DisconnectCode, r.Reason = true, code, reasonOf(v)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // Command patchbay is an MQTT broker and its tools: serve (the default), pub,
-// sub and rr (clients), bench, config, passwd, store, and the commands that speak
-// to a running broker.
+// sub and rr (clients), bench, config, passwd, plugin, acl, store, and the commands
+// that speak to a running broker.
 //
 // It only puts the commands together; each lives in a package below internal.
 // Exit status: 0 success, 1 run-time error, 2 usage or configuration, 27 a time
@@ -18,9 +18,11 @@ import (
 
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/admin"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/bench"
+	_ "github.com/patchbay-mq/patchbay/cmd/patchbay/internal/builtin" // the plugins that are compiled in
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/client"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/config"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/passwd"
+	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/plugincmd"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/serve"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/storecmd"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/version"
@@ -91,7 +93,8 @@ func command() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	serving := serve.Command()
 	serving.Use = "serve"
-	root.AddCommand(serving, config.Command(), bench.Command(), passwd.Command(), storecmd.Command(version.String()), version.Command())
+	root.AddCommand(serving, config.Command(), bench.Command(), passwd.Command(), plugincmd.Command(), plugincmd.ACLCommand(),
+		storecmd.Command(version.String()), version.Command())
 	root.AddCommand(client.Commands()...)
 	root.AddCommand(admin.Commands()...)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

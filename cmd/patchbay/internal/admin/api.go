@@ -23,6 +23,11 @@ const (
 	pathRetained      = "/v1/retained"     // ?namespace&filter
 	pathRetainedGet   = "/v1/retained/get" // ?namespace&topic
 	pathRetainedClear = "/v1/retained/clear"
+	pathPlugins       = "/v1/plugins"
+	pathPlugin        = "/v1/plugins/info" // ?name
+	pathPluginReload  = "/v1/plugins/reload"
+	pathPluginDisable = "/v1/plugins/disable"
+	pathPluginEnable  = "/v1/plugins/enable"
 	// PathStore and the following are for `patchbay store`, which needs no broker
 	// and calls one only when that has the folder open.
 	PathStore       = "/v1/store"
@@ -80,6 +85,11 @@ func (s *Server) apiHandler() http.Handler {
 	handle("GET "+pathRetained, s.serveRetained)
 	handle("GET "+pathRetainedGet, s.serveRetainedGet)
 	handle("POST "+pathRetainedClear, s.serveRetainedClear)
+	handle("GET "+pathPlugins, s.servePlugins)
+	handle("GET "+pathPlugin, s.servePlugin)
+	handle("POST "+pathPluginReload, s.servePluginChange("reloaded", Plugins.Reload))
+	handle("POST "+pathPluginDisable, s.servePluginChange("disabled", Plugins.Disable))
+	handle("POST "+pathPluginEnable, s.servePluginChange("enabled", Plugins.Enable))
 	handle("GET "+PathStore, s.serveStore)
 	handle("GET "+PathStoreExport, s.serveStoreExport)
 	handle("GET "+PathStoreCheck, s.serveStoreCheck)

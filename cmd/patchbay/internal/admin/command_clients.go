@@ -43,8 +43,8 @@ func clientsCommand() *cobra.Command {
 
 func (t *target) listClients(ctx context.Context, c *caller, cmd *cobra.Command) error {
 	now := time.Now()
-	header := []string{"CLIENT ID", "USERNAME", "STATE", "FOR", "ADDRESS", "MQTT", "SUBS", "IN FLIGHT", "QUEUED", "NAMESPACE"}
-	return showList(ctx, t, c, cmd.OutOrStdout(), pathClients, t.query(), header, func(i *broker.ClientInfo) []string {
+	table := newTable(cmd.OutOrStdout(), "CLIENT ID", "USERNAME", "STATE", "FOR", "ADDRESS", "MQTT", "SUBS", "IN FLIGHT", "QUEUED", "NAMESPACE")
+	return showList(ctx, t, c, table, pathClients, t.query(), func(i *broker.ClientInfo) []string {
 		state, at := clientState(i)
 		namespace := i.Namespace
 		if namespace != "" {

@@ -56,8 +56,8 @@ func retainedCommand() *cobra.Command {
 
 func (t *target) listRetained(ctx context.Context, c *caller, cmd *cobra.Command, filter string) error {
 	now := time.Now()
-	header := []string{"TOPIC", "QOS", "PAYLOAD", "AGE", "EXPIRES IN", "PUBLISHER"}
-	return showList(ctx, t, c, cmd.OutOrStdout(), pathRetained, t.query("filter", filter), header, func(m *retainedLine) []string {
+	table := newTable(cmd.OutOrStdout(), "TOPIC", "QOS", "PAYLOAD", "AGE", "EXPIRES IN", "PUBLISHER")
+	return showList(ctx, t, c, table, pathRetained, t.query("filter", filter), func(m *retainedLine) []string {
 		expires := "never"
 		if !m.Expires.IsZero() {
 			expires = duration(m.Expires.Sub(now))

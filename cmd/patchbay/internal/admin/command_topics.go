@@ -22,8 +22,8 @@ MQTT has no list of the topics that are published to.`,
 		if cmd.Flags().Changed("filter") {
 			query.Set("filter", *filter)
 		}
-		header := []string{"TOPIC FILTER", "SHARED BY", "SUBSCRIBERS", "MAX QOS", "NAMESPACE"}
-		return showList(ctx, t, c, cmd.OutOrStdout(), pathTopics, query, header, func(l *topicLine) []string {
+		table := newTable(cmd.OutOrStdout(), "TOPIC FILTER", "SHARED BY", "SUBSCRIBERS", "MAX QOS", "NAMESPACE")
+		return showList(ctx, t, c, table, pathTopics, query, func(l *topicLine) []string {
 			namespace := l.Namespace
 			if namespace != "" {
 				namespace = clean(namespace)

@@ -36,7 +36,8 @@ func (e *exitError) ExitCode() int { return e.code }
 
 func usageError(err error) error { return &exitError{exitUsage, err} }
 
-// Commands returns reload, status, clients, topics and retained, newly made. They
+// Commands returns reload, status, clients, topics and retained, newly made; plugin
+// is PluginCommand. They
 // speak to a running broker through its unix socket. The caller adds them to its
 // root and prints the error that executing one returns; the error's method
 // ExitCode() int is the exit code, 1 where it has none.
@@ -145,16 +146,15 @@ func show[T any](t *target, w io.Writer, answer json.RawMessage, text func(w io.
 	return text(w, v)
 }
 
-// showList writes a list as it comes: JSON lines, or a table with the rows that
-// row makes.
-func showList[T any](ctx context.Context, t *target, c *caller, w io.Writer, path string, query url.Values, header []string, row func(v *T) []string) error {
+// showList writes a list as it comes: JSON lines to where table would write, or the
+// table with the rows that row makes.
+func showList[T any](ctx context.Context, t *target, c *caller, table *table, path string, query url.Values, row func(v *T) []string) error {
 	if t.json {
 		return c.list(ctx, path, query, func(line json.RawMessage) error {
-			_, err := w.Write(append(line, '\n'))
+			_, err := table.w.Write(append(line, '\n'))
 			return err
 		})
 	}
-	table := newTable(w, header...)
 	err := c.list(ctx, path, query, func(line json.RawMessage) error {
 		var v T
 		if err := json.Unmarshal(line, &v); err != nil {

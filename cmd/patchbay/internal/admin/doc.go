@@ -11,6 +11,9 @@
 // unix socket has the calls below /v1/ that the command line makes; who may open
 // the socket may do all of them. They are not offered over TCP.
 //
+// Plugins serve pages below /plugins/NAME/ of the HTTP listener, behind the guard as
+// well unless they and the operator call them public (plugins.go).
+//
 // Among these calls are looks at the durable store (store.go): statistics, a check
 // of every record, and the export, all as of one moment and streamed.
 //
@@ -19,7 +22,7 @@
 // costs nothing in between. It does not know how a configuration is applied;
 // Options.Reload does.
 //
-// Entry points: [Start], [Server], [Commands]. The metrics are declared in
+// Entry points: [Start], [Server], [Commands], [PluginCommand]. The metrics are declared in
 // metrics.go and documented, by a test that compares both, in docs/metrics.md.
 // The calls of the unix socket are in api.go and are no public interface: broker
 // and command line are one program.

@@ -43,6 +43,9 @@ func (s *Server) publicHandler() (http.Handler, error) {
 			answerText(w, http.StatusServiceUnavailable, "not ready")
 		}
 	})
+	if s.opts.Plugins != nil {
+		public.Handle("/plugins/", s.pluginRoutes(g))
+	}
 	public.Handle("/", g.protect(s.mux))
 	return public, nil
 }

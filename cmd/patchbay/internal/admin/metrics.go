@@ -284,14 +284,18 @@ func figures(listeners []*transport.Listener) []listenerFigures {
 	return all
 }
 
-// newRegistry has everything that /metrics shows.
-func newRegistry(b *broker.Broker, st *disk.Store, version string) (*prometheus.Registry, error) {
+// newRegistry has everything that /metrics shows; plugins may be nil.
+func newRegistry(b *broker.Broker, st *disk.Store, plugins *pluginCollector, version string) (*prometheus.Registry, error) {
 	r := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{
+	all := []prometheus.Collector{
 		newCollector(b, st, version),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	} {
+	}
+	if plugins != nil {
+		all = append(all, plugins)
+	}
+	for _, c := range all {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
@@ -303,7 +307,11 @@ func newRegistry(b *broker.Broker, st *disk.Store, version string) (*prometheus.
 const scrapesAtOnce = 3
 
 func metricsHandler(o Options, log *slog.Logger) (http.Handler, error) {
-	r, err := newRegistry(o.Broker, o.Store, o.Version)
+	var plugins *pluginCollector
+	if o.Plugins != nil {
+		plugins = &pluginCollector{o.Plugins, log}
+	}
+	r, err := newRegistry(o.Broker, o.Store, plugins, o.Version)
 	if err != nil {
 		return nil, err
 	}

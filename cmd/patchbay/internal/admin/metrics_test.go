@@ -16,6 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/patchbay-mq/patchbay/core/hook"
+	"github.com/patchbay-mq/patchbay/pluginhost"
 )
 
 var update = flag.Bool("update", false, "write the generated parts of docs/metrics.md")
@@ -78,7 +79,12 @@ func documentation(t *testing.T, families map[string]*dto.MetricFamily) map[stri
 			fmt.Fprintf(&process, "| `%s` | %s | %s |\n", name, strings.ToLower(f.GetType().String()), cell(f.GetHelp()))
 		}
 	}
-	return map[string]string{"metrics": own.String(), "reasons": why.String(), "process": process.String()}
+	var plugins strings.Builder
+	plugins.WriteString("| name | type | meaning |\n|---|---|---|\n")
+	for _, f := range pluginhost.MetricFamilies {
+		fmt.Fprintf(&plugins, "| `%s` | %s | %s |\n", f[0], map[string]string{"c": "counter", "g": "gauge", "h": "histogram"}[f[1]], cell(f[2]))
+	}
+	return map[string]string{"metrics": own.String(), "reasons": why.String(), "plugins": plugins.String(), "process": process.String()}
 }
 
 func keys[V any](m map[string]V) func(func(string) bool) {
@@ -95,7 +101,7 @@ func keys[V any](m map[string]V) func(func(string) bool) {
 func TestDocumentation(t *testing.T) {
 	const file = "../../../../docs/metrics.md"
 	b, _ := newBroker(t)
-	r, err := newRegistry(b, nil, "1")
+	r, err := newRegistry(b, nil, nil, "1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +140,7 @@ func TestDocumentation(t *testing.T) {
 // What is collected is what is declared, by Prometheus's rules for names.
 func TestDeclarations(t *testing.T) {
 	b, _ := newBroker(t)
-	r, err := newRegistry(b, nil, "1.2\xff3")
+	r, err := newRegistry(b, nil, nil, "1.2\xff3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +260,7 @@ func TestBytesSentNeverFall(t *testing.T) {
 
 func BenchmarkScrape(b *testing.B) {
 	br, _ := newBroker(b)
-	r, err := newRegistry(br, nil, "1")
+	r, err := newRegistry(br, nil, nil, "1")
 	if err != nil {
 		b.Fatal(err)
 	}

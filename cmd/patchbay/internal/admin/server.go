@@ -26,6 +26,8 @@ type Options struct {
 	// Store is the durable store, nil with store: memory; StoreDir is its folder.
 	Store    *disk.Store
 	StoreDir string
+	// Plugins is the plugin host; nil: there are no plugins.
+	Plugins Plugins
 	// Version of the program, for status and metrics.
 	Version string
 	// Reload reads and applies the configuration. It is called for one request at
@@ -35,6 +37,8 @@ type Options struct {
 	// Ready says why the broker cannot serve clients now; nil and a nil Ready are
 	// ready.
 	Ready func() error
+	// Degraded says what does not work although clients are served, "" if all does.
+	Degraded func() string
 	// Logger gets what operators did (info) and trouble with the listeners.
 	// Default: slog.Default.
 	Logger *slog.Logger
@@ -165,7 +169,7 @@ func (s *Server) Socket() string { return s.socket }
 
 // Handle mounts a handler on the HTTP listener, behind its guard, for good. Like
 // http.ServeMux it panics if the pattern is not valid or conflicts with one that
-// is there; /healthz and /readyz are taken.
+// is there; /healthz, /readyz and /plugins/ are taken.
 func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
 // Close ends both listeners and removes the socket. Requests under way may finish
@@ -193,6 +197,9 @@ func (s *Server) Close(ctx context.Context) error {
 func (s *Server) degraded() string {
 	if s.opts.Store != nil && s.opts.Store.Full() {
 		return "the disk of data_dir is full"
+	}
+	if s.opts.Degraded != nil {
+		return s.opts.Degraded()
 	}
 	return ""
 }

@@ -97,7 +97,7 @@ func TestStoreCalls(t *testing.T) {
 	if got := decode[map[string]json.RawMessage](t, at(t, s, "status", "--json")); !strings.Contains(string(got["store"]), `"mode": "disk"`) {
 		t.Errorf("status: %s", got["store"])
 	}
-	r, err := newRegistry(b, s.opts.Store, "1")
+	r, err := newRegistry(b, s.opts.Store, nil, "1")
 	if err != nil {
 		t.Fatal(err)
 	}

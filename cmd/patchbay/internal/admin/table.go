@@ -24,6 +24,8 @@ type table struct {
 	header []string
 	rows   [][]string
 	begun  bool
+	// inOrder leaves the rows as they come.
+	inOrder bool
 }
 
 func newTable(w io.Writer, header ...string) *table {
@@ -47,7 +49,9 @@ func (t *table) end() error {
 }
 
 func (t *table) flush() error {
-	slices.SortFunc(t.rows, func(a, b []string) int { return slices.Compare(a, b) })
+	if !t.inOrder {
+		slices.SortFunc(t.rows, func(a, b []string) int { return slices.Compare(a, b) })
+	}
 	if !t.begun {
 		t.rows = slices.Insert(t.rows, 0, t.header)
 		t.begun = true

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,12 +76,49 @@ func checkText(check, s string) error {
 		return err
 	case "cipher_suite":
 		return checkCipherSuite(s)
+	case "plugin_name":
+		if !ValidPluginName(s) {
+			return fmt.Errorf("%s is not 1 to 64 of a-z, 0-9 and -, beginning with a letter", quote(s))
+		}
+	case "secret_name":
+		if !secretName.MatchString(s) {
+			return fmt.Errorf("%s is not 1 to 64 of letters, digits, dots, _ and -", quote(s))
+		}
+	case "revocable":
+		if !slices.Contains(revocable, s) {
+			return errors.New(oneOf(s, "thing that every plugin may do", revocable))
+		}
+	case "sha256":
+		if sum, err := hex.DecodeString(s); err != nil || len(sum) != sha256.Size {
+			return fmt.Errorf("%s is not 64 hexadecimal digits", quote(s))
+		}
+	case "variable":
+		if !variable.MatchString(s) {
+			return fmt.Errorf("%s is neither NAME nor NAME=VALUE", quote(s))
+		}
 	case "utf8":
 		if len(s) > 65535 {
 			return fmt.Errorf("%s has %d bytes; MQTT strings end at 65535", quote(s), len(s))
 		}
 	}
 	return nil
+}
+
+// ValidPluginName reports whether a plugin can have that name.
+func ValidPluginName(s string) bool { return pluginName.MatchString(s) }
+
+var (
+	pluginName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+	secretName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	variable   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(=|$)`)
+)
+
+// oneOf says that name is none of names, and what was probably meant.
+func oneOf(name, what string, names []string) string {
+	if near := nearest(strings.ReplaceAll(name, "-", "_"), names); near != "" {
+		return fmt.Sprintf("%s is no %s; did you mean %s?", quote(name), what, near)
+	}
+	return fmt.Sprintf("%s is no %s; there are %s", quote(name), what, strings.Join(names, ", "))
 }
 
 // ParseSync reads the value of sync: always, never, or interval with a time.

@@ -62,6 +62,24 @@ type Config struct {
 	// MQTT 5 publishers are told Quota Exceeded, others wait.
 	StoreReserve Size `key:"store_reserve" default:"64MiB" min:"64KiB"`
 
+	// Plugins, in the order in which they are asked. docs/plugins.md explains
+	// them; an environment variable or flag cannot set them.
+	Plugins []Plugin `key:"plugins" live:"true"`
+
+	// Secrets that plugins with the grant for it may ask for, by name:
+	// {token: "${file:/run/secrets/token}"}.
+	Secrets Secrets `key:"secrets" live:"true"`
+
+	// A folder that is watched: a plugin that is put into it starts, one that
+	// is taken out ends. They are asked after those of plugins. Empty: plugins
+	// in data_dir.
+	PluginDir string `key:"plugin_dir" unit:"path, or off"`
+
+	// Whether a client may publish and subscribe where plugins decide about it
+	// and none has an opinion, nor permissions were given. It has no effect
+	// without such a plugin.
+	AuthorizeDefault string `key:"authorize_default" default:"allow" enum:"allow|deny"`
+
 	// hidden names the keys whose value came, wholly or in part, out of a
 	// ${file:…} or ${env:…}, so that print and Diff do not show it.
 	hidden map[string]bool

@@ -46,7 +46,7 @@ func TestDeclaration(t *testing.T) {
 			} else if k.kind != textList && format(v) != k.def {
 				t.Errorf("default of %s is written %q and shown %q", k.path, k.def, format(v))
 			}
-		} else if k.kind != text && k.kind != textList {
+		} else if k.kind != text && k.kind != textList && k.kind < freeform {
 			t.Errorf("%s has no default", k.path)
 		}
 		for _, bound := range []string{k.min, k.max} {
@@ -74,6 +74,7 @@ func TestChecksExist(t *testing.T) {
 	wrong := map[string]string{
 		"address": "x", "address_or_off": "x", "cidr": "x", "url_path": "x", "origin": "x", "mode": "x",
 		"topic_filter": "a#", "cipher_suite": "x", "utf8": strings.Repeat("x", 65536), "required": "",
+		"plugin_name": "Auth", "secret_name": "a/b", "revocable": "kv", "sha256": "abc", "variable": "1A=2",
 		"sync": "interval(0s)", "whole_seconds": "1500ms", "expiry": "1500ms", "retry_interval": "10ms",
 	}
 	declaration().all(func(k *key) {

@@ -3,7 +3,10 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
+	"strings"
 )
 
 // Reload says what it takes for a change to have effect.
@@ -22,40 +25,73 @@ type Change struct {
 }
 
 // Diff returns what changed from old to new, in the order of the example file.
-// Listeners are matched by name; one that is there in only one of both is a
-// single change.
+// Listeners and plugins are matched by name; one that is there in only one of both
+// is a single change. Another order is one only of plugins.
 func Diff(old, new *Config) []Change {
 	var changes []Change
-	listeners := func(c *Config) map[string]int {
-		byName := map[string]int{}
-		for i, ln := range c.Listeners {
-			byName[ln.Name] = i
-		}
-		return byName
-	}
-	oldNames, newNames := listeners(old), listeners(new)
 	root := declaration()
-	list := root.child("listeners")
-	for i := range new.Listeners {
-		ln := &new.Listeners[i]
-		label := "listeners[" + ln.Name + "]"
-		j, ok := oldNames[ln.Name]
-		if !ok {
-			changes = append(changes, Change{label, "", ln.Network() + " " + ln.Address(), Restart})
+	d := differ{old: old, new: new, changes: &changes}
+	d.lists(root.child("listeners"), named(old.Listeners, (*Listener).described), named(new.Listeners, (*Listener).described))
+	d.section(root, reflect.ValueOf(*old), reflect.ValueOf(*new), paths{})
+	d.lists(root.child("plugins"), named(old.Plugins, (*Plugin).described), named(new.Plugins, (*Plugin).described))
+	d.order()
+	return changes
+}
+
+// element is one of a list whose elements have names.
+type element struct {
+	name, what string
+	value      reflect.Value
+}
+
+func (l *Listener) described() (name, what string) { return l.Name, l.Network() + " " + l.Address() }
+func (p *Plugin) described() (name, what string)   { return p.Name, p.what() }
+
+func named[T any](list []T, describe func(*T) (name, what string)) []element {
+	all := make([]element, len(list))
+	for i := range list {
+		all[i].name, all[i].what = describe(&list[i])
+		all[i].value = reflect.ValueOf(list[i])
+	}
+	return all
+}
+
+func find(list []element, name string) int {
+	return slices.IndexFunc(list, func(e element) bool { return e.name == name })
+}
+
+// lists compares two lists of sections by the names of their elements.
+func (d differ) lists(list *key, old, new []element) {
+	for i, e := range new {
+		label := list.name + "[" + e.name + "]"
+		j := find(old, e.name)
+		if j < 0 {
+			d.add(list, label, "", e.what)
 			continue
 		}
-		d := differ{old: old, new: new, changes: &changes}
-		d.section(list, reflect.ValueOf(old.Listeners[j]), reflect.ValueOf(*ln),
-			paths{fmt.Sprintf("listeners[%d]", j), fmt.Sprintf("listeners[%d]", i), label})
+		d.section(list, old[j].value, e.value, paths{fmt.Sprintf("%s[%d]", list.name, j), fmt.Sprintf("%s[%d]", list.name, i), label})
 	}
-	for _, ln := range old.Listeners {
-		if _, ok := newNames[ln.Name]; !ok {
-			changes = append(changes, Change{"listeners[" + ln.Name + "]", ln.Network() + " " + ln.Address(), "", Restart})
+	for _, e := range old {
+		if find(new, e.name) < 0 {
+			d.add(list, list.name+"["+e.name+"]", e.what, "")
 		}
 	}
-	d := differ{old: old, new: new, changes: &changes}
-	d.section(root, reflect.ValueOf(*old), reflect.ValueOf(*new), paths{})
-	return changes
+}
+
+// order finds plugins that are asked in another order than before.
+func (d differ) order() {
+	common := func(of, other []Plugin) (names []string) {
+		for i := range of {
+			if slices.ContainsFunc(other, func(p Plugin) bool { return p.Name == of[i].Name }) {
+				names = append(names, of[i].Name)
+			}
+		}
+		return names
+	}
+	old, new := common(d.old.Plugins, d.new.Plugins), common(d.new.Plugins, d.old.Plugins)
+	if !slices.Equal(old, new) {
+		*d.changes = append(*d.changes, Change{"plugins", strings.Join(old, ", "), strings.Join(new, ", "), Live})
+	}
 }
 
 // differ compares the keys of sections.
@@ -76,17 +112,21 @@ func (d differ) section(k *key, old, new reflect.Value, at paths) {
 	for _, c := range k.children {
 		o, n, here := old.Field(c.field), new.Field(c.field), at.join(c.name)
 		switch {
-		case c.path == "listeners": // Diff does them, by name
+		case c.path == "listeners", c.path == "plugins": // Diff does them, by name
 		case c.kind == section:
 			d.section(c, o, n, here)
+		case c.kind == secretMap:
+			d.hidden(c, here.label, o.Interface().(Secrets), n.Interface().(Secrets))
+		case c.kind == freeform:
+			// Only the plugin knows what in it is secret.
+			d.hidden(c, here.label, o.Interface().(JSON).values(), n.Interface().(JSON).values())
 		case c.kind == sections:
 			if o.Len()+n.Len() > 0 && !reflect.DeepEqual(o.Interface(), n.Interface()) {
 				d.add(c, here.label, d.old.listText(c, o, here.old), d.new.listText(c, n, here.new))
 			}
 		default:
-			oldText, newText := format(o.Interface()), format(n.Interface())
-			if oldText != newText {
-				d.add(c, here.label, d.old.redact(c, here.old, oldText), d.new.redact(c, here.new, newText))
+			if format(o.Interface()) != format(n.Interface()) {
+				d.add(c, here.label, d.old.shown(c, here.old, o.Interface()), d.new.shown(c, here.new, n.Interface()))
 			}
 		}
 	}
@@ -100,6 +140,26 @@ func (d differ) add(k *key, label, old, new string) {
 	*d.changes = append(*d.changes, Change{label, old, new, reload})
 }
 
+// hidden compares values by name, and shows none.
+func (d differ) hidden(k *key, label string, old, new map[string]string) {
+	names := maps.Clone(old)
+	if names == nil {
+		names = map[string]string{}
+	}
+	maps.Copy(names, new)
+	hide := func(values map[string]string, name string) string {
+		if values[name] == "" {
+			return ""
+		}
+		return redacted
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if old[name] != new[name] {
+			d.add(k, label+"."+name, hide(old, name), hide(new, name))
+		}
+	}
+}
+
 // listText returns a list of sections as JSON, without secrets.
 func (c *Config) listText(k *key, v reflect.Value, path string) string {
 	text, _ := json.Marshal(c.list(k, v, path, func(string) {})) // text and numbers only: cannot fail
@@ -109,9 +169,10 @@ func (c *Config) listText(k *key, v reflect.Value, path string) string {
 // redacted stands for a secret wherever values are shown.
 const redacted = "***"
 
-// redact returns s, the text of the value of k at path, or what may be shown in
-// its place. That there is none is no secret.
-func (c *Config) redact(k *key, path, s string) string {
+// shown returns the text of v, the value of k at path, or what may be shown in its
+// place. That there is none is no secret.
+func (c *Config) shown(k *key, path string, v any) string {
+	s := format(v)
 	if s != "" && (k.secret || c.hidden[path]) {
 		return redacted
 	}

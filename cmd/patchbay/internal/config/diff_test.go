@@ -69,6 +69,31 @@ func TestDiff(t *testing.T) {
 			load("listeners: [{tls: ':8883', cert: server.pem, key: server.key, certificates: [{cert: '${env:C}', key: other.key}]}]", "C=other.pem"),
 			[]Change{{"listeners[tls:8883].certificates", "[]", `[{"cert":"***","key":"other.key"}]`, Live}},
 		},
+		{
+			"plugins by name",
+			load("plugins: [{name: a, config: {x: 1}}, {name: b, grants: [kv]}, {name: gone}]"),
+			load("plugins: [{name: new, plugin: a}, {name: b, grants: [kv, {http: ['http://a']}], hooks: {tick: off}}, {name: a, config: {x: '${env:X}'}}]", "X=hunter2"),
+			[]Change{
+				{"plugins[new]", "", "builtin a", Live},
+				{"plugins[b].grants", `["kv"]`, `["kv", {"http": {"origins": ["http://a"]}}]`, Live},
+				{"plugins[b].hooks", `{}`, `{"tick": "off"}`, Live},
+				{"plugins[a].config.x", "***", "***", Live},
+				{"plugins[gone]", "builtin gone", "", Live},
+				{"plugins", "a, b", "b, a", Live},
+			},
+		},
+		{
+			"a config", load("plugins: [{name: a, config: {x: '${env:X}', y: {z: 1}, gone: 1, same: 1}}]", "X=1"),
+			load("plugins: [{name: a, config: {same: 1, x: '${env:X}', y: {z: 2}, new: null}}]", "X=2"),
+			[]Change{
+				{"plugins[a].config.gone", "***", "", Live}, {"plugins[a].config.new", "", "***", Live},
+				{"plugins[a].config.x", "***", "***", Live}, {"plugins[a].config.y", "***", "***", Live},
+			},
+		},
+		{
+			"secrets", load("secrets: {a: one, b: two, c: three}"), load("secrets: {a: one, b: other, d: four}"),
+			[]Change{{"secrets.b", "***", "***", Live}, {"secrets.c", "***", "", Live}, {"secrets.d", "", "***", Live}},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -14,13 +14,13 @@ import (
 // documentation, the example file and the schema, and long comments out of
 // struct tags. Only `config example` and `config schema` do so.
 //
-//go:embed config.go mqtt.go listener.go
+//go:embed config.go mqtt.go listener.go plugin.go
 var declarations embed.FS
 
 // documented returns the tree of all keys with their documentation.
 func documented() (*key, error) {
 	docs := map[string]string{}
-	for _, name := range []string{"config.go", "mqtt.go", "listener.go"} {
+	for _, name := range []string{"config.go", "mqtt.go", "listener.go", "plugin.go"} {
 		source, err := declarations.ReadFile(name)
 		if err != nil {
 			return nil, err

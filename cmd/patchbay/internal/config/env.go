@@ -138,6 +138,19 @@ func (l *loader) compactListener(k *key, path, s string, src Source) map[string]
 // stands for ${ itself. What is put in is not expanded again. found reports
 // whether there was a reference: the value is a secret then.
 func (l *loader) expand(s string) (expanded string, found bool, err error) {
+	return l.replace(s, func(string) bool { return true })
+}
+
+// expandOnly is expand for text that may have placeholders of somebody else: what is in
+// ${ } and begins with neither env: nor file: stays as it is.
+func (l *loader) expandOnly(s string) (expanded string, found bool, err error) {
+	return l.replace(s, func(reference string) bool {
+		return strings.HasPrefix(reference, "env:") || strings.HasPrefix(reference, "file:")
+	})
+}
+
+// replace replaces the references that are ours, told by what follows ${.
+func (l *loader) replace(s string, ours func(rest string) bool) (expanded string, found bool, err error) {
 	var b strings.Builder
 	for {
 		i := strings.Index(s, "${")
@@ -146,6 +159,11 @@ func (l *loader) expand(s string) (expanded string, found bool, err error) {
 		}
 		if i > 0 && s[i-1] == '$' {
 			b.WriteString(s[:i-1] + "${")
+			s = s[i+2:]
+			continue
+		}
+		if !ours(s[i+2:]) {
+			b.WriteString(s[:i+2])
 			s = s[i+2:]
 			continue
 		}

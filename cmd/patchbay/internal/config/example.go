@@ -28,7 +28,7 @@ const exampleHead = `# Configuration of patchbay. Every key is here with its def
 
 // Example writes the configuration file with every key: documentation, unit,
 // default. It loads, and equals the defaults. Listeners other than the default
-// one are commented out, their lines beginning with "#- " or "#  ".
+// one, and a plugin, are commented out, their lines beginning with "#- " or "#  ".
 func Example(w io.Writer) error {
 	root, err := documented()
 	if err != nil {
@@ -50,7 +50,11 @@ func Example(w io.Writer) error {
 				fmt.Fprintf(&e, "  %s: %s\n", c.name, e.value(c, c.def))
 			}
 		case sections:
-			e.listeners(k)
+			if k.path == "listeners" {
+				e.listeners(k)
+			} else {
+				e.plugins(k)
+			}
 		default:
 			e.comment(k, "")
 			fmt.Fprintf(&e, "%s: %s\n", k.name, e.value(k, k.def))
@@ -82,7 +86,7 @@ func (k *key) facts() string {
 	what := map[kind]string{
 		textList: "list", sections: "list of sections", boolean: "true or false", integer: "number", number: "number", text: "text",
 		enum: strings.Join(k.enum, " | "), duration: "duration", size: "size", rate: "rate", byteRate: "bytes per second",
-		memory: "size, percentage, auto or off",
+		memory: "size, percentage, auto or off", freeform: "section", grants: "list of grants", hooks: "section", secretMap: "section",
 	}[k.kind]
 	if k.unit != "" {
 		if k.kind == integer || k.kind == number || k.kind == text {
@@ -99,8 +103,10 @@ func (k *key) facts() string {
 	}
 	def := k.def
 	switch {
-	case (k.kind == textList || k.kind == sections) && def == "":
+	case (k.kind == textList || k.kind == sections || k.kind == grants) && def == "":
 		def = "[]"
+	case k.kind > grants || k.kind == freeform:
+		def = "{}"
 	case def == "":
 		def = "empty"
 	}
@@ -132,6 +138,25 @@ func (e *example) listeners(list *key) {
 		e.listener(list, network, list.child(network).example, "  #", func(k *key) bool {
 			return slices.Contains(k.only, network)
 		})
+	}
+}
+
+// plugins writes the list with one entry that is commented out.
+func (e *example) plugins(list *key) {
+	e.comment(list, "")
+	fmt.Fprintf(e, "%s:\n", list.name)
+	lead := "  #- "
+	for _, k := range list.children {
+		if lead != "  #- " {
+			e.WriteString("  #\n")
+		}
+		e.comment(k, "  #  ")
+		if k.example != "" {
+			fmt.Fprintf(e, "%s%s: %q\n", lead, k.name, k.example)
+		} else {
+			fmt.Fprintf(e, "%s%s: %s\n", lead, k.name, e.value(k, k.def))
+		}
+		lead = "  #  "
 	}
 }
 

@@ -23,6 +23,11 @@ const (
 	rate                 // Rate
 	byteRate             // ByteRate
 	memory               // Watermark
+	// What follows is read from YAML only, by plugin_yaml.go.
+	freeform  // JSON
+	grants    // Grants
+	hooks     // Hooks
+	secretMap // Secrets
 )
 
 // key is the declaration of one key: what the tags of its field say.
@@ -42,6 +47,8 @@ type key struct {
 	check    string
 	only     []string
 	never    bool
+	need     bool // an element of a list must have it
+	empty    bool // an element of the list may be empty
 	secret   bool
 	live     bool
 
@@ -69,6 +76,7 @@ func fieldKeys(t reflect.Type, prefix string) []*key {
 			min: f.Tag.Get("min"), max: f.Tag.Get("max"), check: f.Tag.Get("check"),
 			enum: split(f.Tag.Get("enum")), only: split(f.Tag.Get("only")),
 			never: f.Tag.Get("never") == "true", secret: f.Tag.Get("secret") == "true", live: f.Tag.Get("live") == "true",
+			need: f.Tag.Get("need") == "true", empty: f.Tag.Get("empty") == "true",
 		}
 		k.kind = kindOf(f.Type, k.enum != nil)
 		switch k.kind {
@@ -103,6 +111,14 @@ func kindOf(t reflect.Type, isEnum bool) kind {
 		return memory
 	case reflect.TypeFor[[]string]():
 		return textList
+	case reflect.TypeFor[JSON]():
+		return freeform
+	case reflect.TypeFor[Grants]():
+		return grants
+	case reflect.TypeFor[Hooks]():
+		return hooks
+	case reflect.TypeFor[Secrets]():
+		return secretMap
 	}
 	switch t.Kind() {
 	case reflect.Struct:
@@ -223,6 +239,14 @@ func (k *key) wants() string {
 		s = "a rate such as 64KiB/s"
 	case memory:
 		s = "a size such as 512MiB, a percentage such as 80%, auto or off"
+	case freeform:
+		return "a section"
+	case grants:
+		return "a list of grants, such as [kv, {publish: [alerts/#]}]"
+	case hooks:
+		return "a section with names of hooks, such as {published: off}"
+	case secretMap:
+		return "a section of names, each with a text"
 	}
 	if b := k.bounds(); b != "" {
 		s += ", " + b

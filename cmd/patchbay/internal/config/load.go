@@ -40,10 +40,7 @@ func (m *Meta) Source(key string) Source { return m.sources[key] }
 //
 // The error is an [*Error] with everything that is wrong.
 func Load(src Sources) (*Config, *Meta, error) {
-	l := &loader{
-		root: declaration(), env: environment(src.Environ),
-		sources: map[string]Source{}, hidden: map[string]bool{}, referenced: map[string]bool{},
-	}
+	l := newLoader(src.Environ)
 	k := koanf.New(".")
 	// confmap and rawbytes cannot fail, and what yamlParser has to say is in
 	// l.problems.
@@ -53,7 +50,7 @@ func Load(src Sources) (*Config, *Meta, error) {
 		if err != nil {
 			return nil, nil, problem(Source{File: src.File}, "", reason(err))
 		}
-		if err := k.Load(rawbytes.Provider(content), &yamlParser{loader: l, file: src.File}); err != nil {
+		if err := k.Load(rawbytes.Provider(content), &yamlParser{loader: l, file: src.File, top: l.root}); err != nil {
 			return nil, nil, problem(Source{File: src.File}, "", err.Error())
 		}
 	}
@@ -62,8 +59,8 @@ func Load(src Sources) (*Config, *Meta, error) {
 	l.unknownVariables()
 
 	cfg := &Config{hidden: l.hidden}
-	if err := k.UnmarshalWithConf("", cfg, koanf.UnmarshalConf{Tag: "key"}); err != nil {
-		return nil, nil, fmt.Errorf("configuration: %w", err)
+	if err := unmarshal(k, cfg); err != nil {
+		return nil, nil, err
 	}
 	nameListeners(cfg.Listeners)
 	meta := &Meta{File: src.File, sources: l.sources}
@@ -73,6 +70,14 @@ func Load(src Sources) (*Config, *Meta, error) {
 	}
 	meta.Warnings = warnings(cfg, meta)
 	return cfg, meta, nil
+}
+
+// unmarshal puts the values of all layers into the fields of into.
+func unmarshal(k *koanf.Koanf, into any) error {
+	if err := k.UnmarshalWithConf("", into, koanf.UnmarshalConf{Tag: "key"}); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	return nil
 }
 
 // nameListeners names those that have no name, and so that names are unique
@@ -103,6 +108,13 @@ type loader struct {
 	sources    map[string]Source // of every key that some layer has set, and of every element of a list
 	hidden     map[string]bool   // keys whose value came out of a reference
 	referenced map[string]bool   // variables that a ${env:…} names
+}
+
+func newLoader(environ []string) *loader {
+	return &loader{
+		root: declaration(), env: environment(environ),
+		sources: map[string]Source{}, hidden: map[string]bool{}, referenced: map[string]bool{},
+	}
 }
 
 func (l *loader) problem(src Source, path, format string, args ...any) {
@@ -172,6 +184,10 @@ func (l *loader) flagsLayer(flags map[string]string) map[string]any {
 // setText sets the key k in a layer that has text for it.
 func (l *loader) setText(layer map[string]any, k *key, s string, src Source) {
 	var v any
+	if k.kind == sections && k.path != "listeners" {
+		l.problem(src, k.path, "%s", errFileOnly)
+		return
+	}
 	if k.kind == sections {
 		v = l.compact(k, s, src)
 	} else if parsed, ok := l.value(k, k.path, s, src); ok {

@@ -186,6 +186,13 @@ func TestEveryKeyByEnvironment(t *testing.T) {
 	var environ []string
 	values := map[string]string{}
 	declaration().settable(func(k *key) {
+		if k.path == "plugins" || k.kind >= freeform {
+			_, _, err := Load(Sources{Environ: []string{k.envName() + "=x"}})
+			if err == nil || !strings.Contains(err.Error(), "environment "+k.envName()+": "+k.path+": can only be set in a configuration file") {
+				t.Errorf("%s: %v", k.path, err)
+			}
+			return
+		}
 		v := other[k.path]
 		switch {
 		case v != "":
@@ -284,9 +291,12 @@ func FuzzLoad(f *testing.F) {
 		for _, file := range archive.Files {
 			if file.Name == "patchbay.yaml" {
 				f.Add(file.Data)
+				f.Add(bytes.ReplaceAll(file.Data, []byte("$"), nil))
 			}
 		}
 	}
+	f.Add([]byte("plugins: [{name: a, plugin: b, config: {x: [1.50, 0x1, null], y: {}}, hooks: {tick: off, permit: {deadline: 1s}},\n" +
+		"  grants: [kv, {kv: 1MiB}, {publish: [a]}, {clients: {namespaces: ['']}}, {http: ['http://a']}], namespaces: ['', b], revoke: [log]}]"))
 	schema := compileSchema(f)
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -307,7 +317,7 @@ func FuzzLoad(f *testing.F) {
 		if err := validateYAML(schema, content); err != nil {
 			t.Fatalf("the schema refuses what loads: %v", err)
 		}
-		if cfg.Admin.Token != "" {
+		if cfg.Admin.Token != "" || len(cfg.Secrets) > 0 || slices.ContainsFunc(cfg.Plugins, func(p Plugin) bool { return len(p.Env) > 0 }) {
 			return
 		}
 		var printed bytes.Buffer

@@ -67,9 +67,16 @@ func (k *key) read(s string) (any, error) {
 		return readText[ByteRate](s)
 	case memory:
 		return readText[Watermark](s)
+	case freeform, grants, hooks, secretMap:
+		if s != "" {
+			return nil, errFileOnly
+		}
+		return map[kind]any{freeform: JSON{"{}", "{}"}, grants: Grants{}, hooks: Hooks{}, secretMap: Secrets{}}[k.kind], nil
 	}
 	return nil, fmt.Errorf("%s is not %s", quote(s), k.wants())
 }
+
+var errFileOnly = errors.New("can only be set in a configuration file")
 
 // readText reads a value of one of the types in types.go.
 func readText[T any, P interface {

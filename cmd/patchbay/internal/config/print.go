@@ -53,7 +53,7 @@ func (p *printer) section(k *key, v reflect.Value, path, indent, dash string) {
 			fmt.Fprintf(p.out, "%s%s: []\n", lead, c.name)
 		default:
 			text := yamlText(c, value.Interface())
-			if p.config.redact(c, here, format(value.Interface())) == redacted {
+			if p.config.shown(c, here, value.Interface()) == redacted {
 				text = `"` + redacted + `"`
 			}
 			fmt.Fprintf(p.out, "%s%s: %s%s\n", lead, c.name, text, p.source(here))
@@ -105,6 +105,10 @@ func yamlText(k *key, v any) string {
 			parts[i] = quoted(s)
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
+	case JSON:
+		return escapeReferences(v.Shown)
+	case Grants, Hooks, Secrets:
+		return escapeReferences(format(v))
 	}
 	return format(v)
 }
@@ -112,7 +116,9 @@ func yamlText(k *key, v any) string {
 // quoted writes text in YAML so that it is read as it is, not as references.
 // Go's quoted strings are YAML's too: valid UTF-8, and every escape that Go
 // writes is known there.
-func quoted(s string) string { return strconv.Quote(strings.ReplaceAll(s, "${", "$${")) }
+func quoted(s string) string { return strconv.Quote(escapeReferences(s)) }
+
+func escapeReferences(s string) string { return strings.ReplaceAll(s, "${", "$${") }
 
 // PrintJSON writes the same as one JSON object: file, config, and sources by
 // key ("log.level": "environment PATCHBAY_LOG_LEVEL"). Durations, sizes and
@@ -152,7 +158,7 @@ func (c *Config) tree(k *key, v reflect.Value, path string, visit func(path stri
 			values[child.name] = c.list(child, value, here, visit)
 		default:
 			values[child.name] = value.Interface()
-			if c.redact(child, here, format(value.Interface())) == redacted {
+			if c.shown(child, here, value.Interface()) == redacted {
 				values[child.name] = redacted
 			}
 		}

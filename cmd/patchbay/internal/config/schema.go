@@ -78,17 +78,23 @@ func (k *key) schema() object {
 		}
 		s = object{"type": []any{"array", "null"}, "items": items}
 	case textList:
-		s = object{"type": []any{"array", "null"}, "items": object{"type": "string", "minLength": 1}}
+		item := object{"type": "string", "minLength": 1}
+		if k.empty {
+			delete(item, "minLength")
+		}
+		s = object{"type": []any{"array", "null"}, "items": item}
+	case freeform, grants, hooks, secretMap:
+		s = k.structuredSchema()
 	default:
 		s["anyOf"] = append(k.valueSchemas(), ref("reference"), object{"type": "null"})
 	}
 	if k.doc != "" {
 		s["description"] = strings.ReplaceAll(k.doc, "\n", " ")
-		if k.kind > sections {
+		if k.kind > sections && k.kind < freeform {
 			s["description"] = s["description"].(string) + " (" + k.facts() + ")"
 		}
 	}
-	if k.kind > sections && (k.def != "" || k.kind == text) && !isTransport(k) {
+	if k.kind > sections && k.kind < freeform && (k.def != "" || k.kind == text) && !isTransport(k) {
 		v, err := k.read(k.def)
 		if err == nil {
 			s["default"] = v
@@ -102,7 +108,7 @@ func (k *key) objectSchema() object {
 	var required []any
 	for _, c := range k.children {
 		properties[c.name] = c.schema()
-		if c.check == "required" && c.def == "" {
+		if (c.check == "required" || c.need) && c.def == "" {
 			required = append(required, c.name)
 		}
 	}
@@ -111,6 +117,61 @@ func (k *key) objectSchema() object {
 		s["required"] = required
 	}
 	return s
+}
+
+// structuredSchema returns the schema of what plugin_yaml.go and plugin_grants.go read.
+func (k *key) structuredSchema() object {
+	const optional = "null"
+	properties := object{}
+	switch k.kind {
+	case grants:
+		var alone []any
+		for _, kind := range grantKinds() {
+			if !kind.needed {
+				alone = append(alone, kind.name)
+			}
+			if len(kind.keys()) > 0 {
+				properties[kind.name] = kind.schema()
+			}
+		}
+		return object{"type": []any{"array", optional}, "items": object{"anyOf": []any{
+			object{"enum": alone},
+			object{"type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1, "maxProperties": 1},
+		}}}
+	case hooks:
+		for _, point := range points() {
+			properties[pointName(point)] = object{"anyOf": []any{
+				object{"const": "off"},
+				object{"type": "object", "properties": object{
+					"deadline": object{"anyOf": []any{ref("duration"), ref("reference")}},
+					"failure":  object{"anyOf": []any{object{"enum": enumValues(failures(point))}, ref("reference")}},
+				}, "additionalProperties": false, "minProperties": 1},
+			}}
+		}
+		return object{"type": []any{"object", optional}, "properties": properties, "additionalProperties": false}
+	case secretMap:
+		return object{"type": []any{"object", optional}, "additionalProperties": object{"type": "string", "minLength": 1}}
+	}
+	return object{"type": []any{"object", optional}}
+}
+
+// schema returns the schema of a grant's scope.
+func (kind *grantKind) schema() object {
+	texts := object{"type": "array", "items": object{"type": "string"}, "minItems": 1}
+	limit := texts
+	if kind.element.kind == size {
+		limit = object{"anyOf": []any{ref("size"), ref("reference")}}
+	}
+	properties := object{}
+	for _, name := range kind.keys() {
+		properties[name] = texts
+	}
+	any := []any{object{"type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1}}
+	if kind.scope != "" {
+		properties[kind.scope] = limit
+		any = append(any, limit)
+	}
+	return object{"anyOf": any}
 }
 
 // oneTransport demands exactly one of the transports in a listener.

@@ -31,6 +31,7 @@ func (l *loader) combinations(c *Config) {
 	if !l.failed("limits") && c.Limits.OutBufferLow >= c.Limits.OutBufferHigh {
 		l.wrong("limits.out_buffer_low", "%s is not below limits.out_buffer_high, %s", c.Limits.OutBufferLow, c.Limits.OutBufferHigh)
 	}
+	l.plugins(c)
 }
 
 // wrong reports a problem with path at the line where it was set, or else the

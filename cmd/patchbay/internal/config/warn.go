@@ -1,6 +1,10 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // warnings lists what works and is unsafe, or is not what it seems.
 func warnings(c *Config, m *Meta) []Problem {
@@ -12,7 +16,11 @@ func warnings(c *Config, m *Meta) []Problem {
 		ln := &c.Listeners[i]
 		path := fmt.Sprintf("listeners[%d].", i)
 		if ln.AllowAnonymous == "true" && !ln.Local() && ln.ClientCert != "required" {
-			warn(path+"allow_anonymous", "whoever reaches %s can publish and read everything", ln.Name)
+			unless := ""
+			if len(c.Plugins) > 0 {
+				unless = ", unless a plugin decides who may connect"
+			}
+			warn(path+"allow_anonymous", "whoever reaches %s can publish and read everything%s", ln.Name, unless)
 		}
 		if ln.ProxyProtocol != "off" && len(ln.ProxyTrusted) == 0 && !ln.Local() {
 			warn(path+"proxy_protocol", "without proxy_trusted, whoever reaches %s can claim any address", ln.Name)
@@ -35,6 +43,16 @@ func warnings(c *Config, m *Meta) []Problem {
 	}
 	if a.Token != "" && len(a.Token) < 16 {
 		warn("admin.token", "is short enough to be guessed; 16 characters or more are better")
+	}
+	for i := range c.Plugins {
+		if c.Plugins[i].Dev {
+			warn(fmt.Sprintf("plugins[%d].dev", i), "whatever is in %s is run", c.Plugins[i].Path)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Secrets)) {
+		if key := "secrets." + name; !c.hidden[key] {
+			warn(key, "is readable in the file; better ${file:PATH} or ${env:NAME}")
+		}
 	}
 	if c.Limits.Memory == (Watermark{}) {
 		warn("limits.memory", "off: publishers can fill the memory until the system ends the program")

@@ -19,6 +19,7 @@ type yamlParser struct {
 	kyaml.YAML // finds keys that are there twice and bombs of aliases
 	loader     *loader
 	file       string
+	top        *key // what the file has the keys of
 }
 
 // Unmarshal never fails: problems go to the loader.
@@ -53,7 +54,7 @@ func (p *yamlParser) Unmarshal(content []byte) (map[string]any, error) {
 			}
 		}
 	}
-	return p.section(root, p.loader.root, ""), nil
+	return p.section(root, p.top, ""), nil
 }
 
 func (p *yamlParser) at(n *yaml.Node) Source { return Source{File: p.file, Line: n.Line} }
@@ -136,6 +137,9 @@ func (p *yamlParser) value(keyNode, n *yaml.Node, k *key, path string) (v any, o
 		return p.sections(n, k, path)
 	case textList:
 		return p.list(n, k, path)
+	case freeform, grants, hooks, secretMap:
+		p.loader.sources[path] = p.at(keyNode)
+		return p.structured(n, k, path)
 	}
 	// The line of the alias, not of its anchor, is where to look.
 	src := p.at(at)
@@ -183,7 +187,7 @@ func (p *yamlParser) list(n *yaml.Node, k *key, path string) (any, bool) {
 			ok = false
 			continue
 		}
-		if v == "" {
+		if v == "" && !k.empty {
 			p.loader.problem(p.at(element), here, "must not be empty")
 			ok = false
 			continue
@@ -221,7 +225,7 @@ func (p *yamlParser) sections(n *yaml.Node, k *key, path string) (any, bool) {
 // required finds keys of an element that must be set and are not.
 func (p *yamlParser) required(n *yaml.Node, k *key, values map[string]any, path string) {
 	for _, c := range k.children {
-		if c.check == "required" && values[c.name] == "" {
+		if (c.check == "required" || c.need) && values[c.name] == "" && !p.loader.failed(join(path, c.name)) {
 			p.loader.problem(p.at(n), path+"."+c.name, "is missing")
 		}
 	}

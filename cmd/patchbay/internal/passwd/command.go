@@ -3,6 +3,7 @@ package passwd
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,10 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-)
 
-// maxPassword is the most that MQTT's CONNECT can carry, in bytes.
-const maxPassword = 65535
+	"github.com/patchbay-mq/patchbay/sdk/password"
+)
 
 // exitError is an error that knows the exit code of the process.
 type exitError struct {
@@ -124,15 +124,15 @@ func (o *options) run(cmd *cobra.Command, args []string) error {
 	if o.remove {
 		return save(file, content, user, "")
 	}
-	password, err := o.password(cmd, args)
+	secret, err := o.password(cmd, args)
 	if err != nil {
 		return err
 	}
 	if o.verify {
-		return check(file, user, hash, password)
+		return check(cmd.Context(), file, user, hash, secret)
 	}
-	if hash, err = hashPassword(o.hash, password); err != nil {
-		return &exitError{1, err}
+	if hash, err = hasher().Hash(cmd.Context(), secret, algorithms[o.hash]); err != nil {
+		return &exitError{1, o.explain(err)}
 	}
 	return save(file, content, user, hash)
 }
@@ -149,8 +149,22 @@ func save(file string, content []byte, user, hash string) error {
 	return nil
 }
 
-func check(file, user, hash string, password []byte) error {
-	ok, err := Verify(hash, password)
+// algorithms are the values of --hash.
+var algorithms = map[string]password.Algorithm{"argon2id": password.Argon2id, "bcrypt": password.Bcrypt}
+
+// hasher has the bounds that the broker has: what it cannot verify is of no use.
+func hasher() *password.Hasher { return password.New(password.Options{}) }
+
+// explain says what to do about a password that is too long for its algorithm.
+func (o *options) explain(err error) error {
+	if errors.Is(err, password.ErrTooLong) && o.hash == "bcrypt" {
+		return fmt.Errorf("%w; use --hash argon2id", err)
+	}
+	return err
+}
+
+func check(ctx context.Context, file, user, hash string, secret []byte) error {
+	ok, err := hasher().Verify(ctx, secret, hash)
 	if err != nil {
 		return runtimef("%s: user %s: %w", file, user, err)
 	}
@@ -162,26 +176,26 @@ func check(file, user, hash string, password []byte) error {
 
 // password gets the password from where the flags say.
 func (o *options) password(cmd *cobra.Command, args []string) ([]byte, error) {
-	var password []byte
+	var secret []byte
 	var err error
 	terminal, isFile := cmd.InOrStdin().(*os.File)
 	switch {
 	case o.batch:
-		password = []byte(args[2])
+		secret = []byte(args[2])
 	case isFile && term.IsTerminal(int(terminal.Fd())):
-		password, err = ask(terminal, cmd.ErrOrStderr(), !o.verify)
+		secret, err = ask(terminal, cmd.ErrOrStderr(), !o.verify)
 	default:
-		password, err = firstLine(cmd.InOrStdin())
+		secret, err = firstLine(cmd.InOrStdin())
 	}
 	switch {
 	case err != nil:
 		return nil, &exitError{1, err}
-	case len(password) == 0:
+	case len(secret) == 0:
 		return nil, runtimef("the password is empty")
-	case len(password) > maxPassword:
-		return nil, runtimef("the password is longer than %d bytes, which MQTT cannot carry", maxPassword)
+	case len(secret) > password.MaxLen:
+		return nil, runtimef("the password is longer than %d bytes, which MQTT cannot carry", password.MaxLen)
 	}
-	return password, nil
+	return secret, nil
 }
 
 // ask reads a password from a terminal without echo, twice if it is a new one.
@@ -211,7 +225,7 @@ func ask(terminal *os.File, prompt io.Writer, twice bool) ([]byte, error) {
 
 // firstLine reads a password that a program writes.
 func firstLine(in io.Reader) ([]byte, error) {
-	line, err := bufio.NewReaderSize(io.LimitReader(in, maxPassword+3), 4096).ReadBytes('\n')
+	line, err := bufio.NewReaderSize(io.LimitReader(in, password.MaxLen+3), 4096).ReadBytes('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("reading the password from standard input: %w", err)
 	}

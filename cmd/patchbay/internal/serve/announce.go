@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 
@@ -66,6 +67,9 @@ func (p *program) announce(w io.Writer, people bool, server *admin.Server, meta 
 			fmt.Fprintf(w, "  %-5s %-24s %s\n", l.network, l.address, l.access)
 		}
 		fmt.Fprintf(w, "  %-5s %-24s %s\n", "store", p.storePlace(), p.storeMeaning())
+		for _, i := range p.plugins.host.List() {
+			fmt.Fprintf(w, "  %-6s %-23s %s\n", "plugin", i.Name, strings.Join(strings.Fields(string(i.Runtime)+" "+i.Version+" "+i.State), " "))
+		}
 		if narrowed {
 			fmt.Fprintln(w, "To let others in without authentication: allow_anonymous: true at the listener.")
 		}

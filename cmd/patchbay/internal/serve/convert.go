@@ -78,14 +78,20 @@ type place struct {
 	address   string
 	narrowed  bool // from all interfaces to loopback
 	certified bool // open because clients need a certificate
+	decided   bool // plugins decide who may connect
 	optional  bool // it is no error if the machine has no such address
 }
 
 // access is who may connect, in words.
 func (p *place) access() string {
-	switch c := p.config; {
-	case p.narrowed, c.Local():
+	c := p.config
+	switch local := p.narrowed || c.Local(); {
+	case local && p.decided:
+		return "this machine only, and plugins decide who may connect"
+	case local:
 		return "this machine only"
+	case p.decided:
+		return "plugins decide who may connect"
 	case c.AllowAnonymous == "false":
 		return "nobody may connect: no authentication is configured"
 	case c.ClientCert == "required":
@@ -95,21 +101,22 @@ func (p *place) access() string {
 }
 
 // anonymous reports whether clients are let in without authentication by MQTT's
-// means.
+// means, as long as no plugin decides.
 func (p *place) anonymous() bool {
 	c := p.config
-	return c.AllowAnonymous == "true" || c.AllowAnonymous == "auto" && (c.Local() || p.narrowed || p.certified)
+	return c.AllowAnonymous == "true" || c.AllowAnonymous == "auto" && !p.decided && (c.Local() || p.narrowed || p.certified)
 }
 
 // places says where to listen: as configured, except that a listener open to all
 // interfaces is narrowed to loopback while anyone could use it and nobody has
-// asked for that. A required client certificate is an authentication.
-func places(c *config.Config) ([]place, error) {
+// asked for that. A required client certificate is an authentication; so are plugins
+// that decide who may connect.
+func places(c *config.Config, decided bool) ([]place, error) {
 	var all []place
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		p := place{config: l, key: fmt.Sprintf("listeners[%d].%s", i, l.Network()), address: l.Address()}
-		if l.AllowAnonymous != "auto" || l.Local() {
+		p := place{config: l, key: fmt.Sprintf("listeners[%d].%s", i, l.Network()), address: l.Address(), decided: decided}
+		if l.AllowAnonymous != "auto" || l.Local() || decided {
 			all = append(all, p)
 			continue
 		}

@@ -19,10 +19,17 @@ func (p *program) reload() (admin.ReloadResult, error) {
 	if err != nil {
 		return result, err
 	}
-	if _, err := places(next); err != nil {
+	// Whether plugins decide who may connect shows when they run.
+	if _, err := places(next, p.plugins.host.Authenticates() || len(next.Plugins) > 0); err != nil {
 		return result, sourced(err, meta)
 	}
 	if err := p.reloadTLS(next); err != nil {
+		return result, sourced(err, meta)
+	}
+	done, err := p.plugins.apply(p.running, next)
+	if err != nil {
+		// If the old files are gone, new handshakes get what was just loaded.
+		_ = p.reloadTLS(p.config)
 		return result, sourced(err, meta)
 	}
 	for _, ch := range config.Diff(p.config, next) {
@@ -36,6 +43,8 @@ func (p *program) reload() (admin.ReloadResult, error) {
 			result.NeedRestart = append(result.NeedRestart, changeText(ch))
 		}
 	}
+	result.Applied = append(result.Applied, done...)
+	result.NeedRestart = append(result.NeedRestart, p.accessChanges(next)...)
 	p.level.Set(logLevel(next))
 	tuneCollector(next)
 	p.broker.SetLive(live(next))
@@ -45,6 +54,23 @@ func (p *program) reload() (admin.ReloadResult, error) {
 		p.log.Warn(w.String())
 	}
 	return result, nil
+}
+
+// accessChanges names the listeners that would be open to others if they were opened
+// now: because plugins decide since a reload who may connect, or do no more.
+func (p *program) accessChanges(next *config.Config) (lines []string) {
+	all, err := places(next, p.plugins.host.Authenticates())
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, s := range p.sockets {
+		for i := range all {
+			if n := &all[i]; !s.optional && !n.optional && n.config.Name == s.config.Name && n.access() != s.access() {
+				lines = append(lines, fmt.Sprintf("listeners[%s]: %q -> %q", s.config.Name, s.access(), n.access()))
+			}
+		}
+	}
+	return lines
 }
 
 func changeText(ch config.Change) string {

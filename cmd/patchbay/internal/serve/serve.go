@@ -18,6 +18,7 @@ import (
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/config"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/version"
 	"github.com/patchbay-mq/patchbay/core/broker"
+	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/store/disk"
 )
 
@@ -58,8 +59,12 @@ type program struct {
 	log     *slog.Logger
 	broker  *broker.Broker
 	durable *disk.Store // nil with store: memory
+	plugins plugins
 	sockets []socket
 	started *config.Config // what needs a restart is as in here
+
+	running context.Context // ends when the shutdown begins
+	until   time.Time       // when it has to be over; set before it begins
 
 	mu     sync.Mutex     // one reload at a time
 	config *config.Config // guarded by mu: what was applied last
@@ -76,10 +81,6 @@ func Run(ctx context.Context, src config.Sources, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	all, err := places(c)
-	if err != nil {
-		return sourced(err, meta)
-	}
 	p := &program{src: src, started: c, config: c, level: new(slog.LevelVar)}
 	p.level.Set(logLevel(c))
 	people := format(c, stderr) == "text"
@@ -87,10 +88,12 @@ func Run(ctx context.Context, src config.Sources, stderr io.Writer) error {
 	tuneCollector(c)
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	if p.broker, err = p.makeBroker(fail); err != nil {
+	values, err := p.makeBroker(fail)
+	if err != nil {
 		return sourced(err, meta)
 	}
-	server, err := p.open(ctx, all)
+	p.running = ctx
+	server, err := p.start(ctx, values)
 	if err != nil {
 		closeNow, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -101,10 +104,10 @@ func Run(ctx context.Context, src config.Sources, stderr io.Writer) error {
 	return p.serve(ctx, hangup, server)
 }
 
-// makeBroker opens the store and makes a broker of what it holds. fail is called
-// if the store cannot go on later: nothing more can be acknowledged then, and
-// only a new start can tell what is left.
-func (p *program) makeBroker(fail func(error)) (*broker.Broker, error) {
+// makeBroker opens the store, makes a broker of what it holds, and returns what of it
+// is the plugins'. fail is called if the store cannot go on later: nothing more can
+// be acknowledged then, and only a new start can tell what is left.
+func (p *program) makeBroker(fail func(error)) (store.Values, error) {
 	st, err := openStore(p.started, p.log, func(err error) { fail(storeError{err}) })
 	if err != nil {
 		return nil, err
@@ -114,29 +117,41 @@ func (p *program) makeBroker(fail func(error)) (*broker.Broker, error) {
 	// Next to nothing of what is loaded is garbage: the collector need not look
 	// at a growing heap again and again.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	b, err := newBroker(p.started, version.String(), p.log, st)
+	drained := drainingStore{st, func() {
+		if err := p.plugins.close(p.until); err != nil {
+			p.log.Warn("plugins were cut off", "error", err)
+		}
+	}}
+	p.broker, err = newBroker(p.started, version.String(), p.log, drained)
 	if err != nil {
 		st.Close()
 		return nil, err
 	}
-	if g := b.Gauges(); g.Sessions > 0 || g.Retained > 0 {
+	if g := p.broker.Gauges(); g.Sessions > 0 || g.Retained > 0 {
 		p.log.Info("restored", "sessions", g.Sessions, "subscriptions", g.Subscriptions, "retained", g.Retained,
 			"took", time.Since(begin).Round(time.Millisecond).String())
 	}
-	return b, nil
+	return st.Values(), nil
 }
 
-// open opens all listeners, that for operators last: when it says that the broker
-// is ready, it is.
-func (p *program) open(ctx context.Context, all []place) (*admin.Server, error) {
-	var err error
-	if p.sockets, err = open(p.broker, all); err != nil {
+// start starts the plugins, which have to be there before the first client, and then
+// opens all listeners, that for operators last: when it says that the broker is ready,
+// it is.
+func (p *program) start(ctx context.Context, values store.Values) (*admin.Server, error) {
+	if err := p.startPlugins(ctx, values); err != nil {
 		return nil, err
 	}
 	c := p.started
+	all, err := places(c, p.plugins.host.Authenticates())
+	if err != nil {
+		return nil, err
+	}
+	if p.sockets, err = open(p.broker, all); err != nil {
+		return nil, err
+	}
 	return admin.Start(ctx, admin.Options{
 		Broker: p.broker, Config: c.Admin, DataDir: c.DataDir, Version: version.String(), Reload: p.reload, Logger: p.log,
-		Store: p.durable, StoreDir: StoreDir(c),
+		Store: p.durable, StoreDir: StoreDir(c), Plugins: p.plugins.host, Ready: p.plugins.ready, Degraded: p.plugins.degraded,
 	})
 }
 
@@ -165,7 +180,8 @@ func (p *program) serve(ctx context.Context, hangup <-chan os.Signal, server *ad
 	p.mu.Unlock()
 	begin := time.Now()
 	p.log.Info("shutting down", "shutdown_timeout", grace.String())
-	until, cancel := context.WithDeadline(context.Background(), begin.Add(grace))
+	p.until = begin.Add(grace)
+	until, cancel := context.WithDeadline(context.Background(), p.until)
 	defer cancel()
 	err := p.broker.Close(until)
 	end()

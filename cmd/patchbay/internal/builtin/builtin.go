@@ -1,0 +1,8 @@
+// Package builtin links the plugins that are compiled into the program: importing one
+// registers it with package sdk. Nothing but this list is here.
+package builtin
+
+import (
+	_ "github.com/patchbay-mq/patchbay/plugins/acl"      // acl
+	_ "github.com/patchbay-mq/patchbay/plugins/authfile" // auth-file
+)
