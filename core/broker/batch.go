@@ -135,6 +135,11 @@ func (c *conn) publishHooked(p *transport.Pass, h *hooked) {
 		c.disconnect(errorCode(h.Code, packet.AdministrativeAction), h.Reason)
 		return
 	}
+	if h.qos > 0 && !h.Message.Kept() && c.b.hooks.Wants(hook.GatePublish) {
+		// An interceptor has made it. Queues and gates have to know it by the same id.
+		h.Message = h.Message.Keep(c.b.messageID())
+		defer h.Message.Unref()
+	}
 	code := packet.Success
 	var r *store.Receipt
 	if h.again {

@@ -203,6 +203,10 @@ func (x *proxy) publish(p *transport.Pass, h *proxied) {
 		return
 	}
 	if qos > 0 {
+		if !h.Message.Kept() {
+			h.Message = h.Message.Keep(x.b.messageID()) // one id for queues and gates
+			defer h.Message.Unref()
+		}
 		sc.frames.Await(false)
 	}
 	from := source{client: x.client, session: x.s}
