@@ -15,7 +15,14 @@ type account struct {
 	name    string
 	qos     byte // of all its subscriptions
 	ordered bool
-	subs    []*subscription
+	// early: a message has to be there before it is acknowledged.
+	early bool
+	// suspects came out of order, after the messages that are their values. They may
+	// have been given up; then there is a dead letter, which has not come yet.
+	suspects map[*message]*message
+	// wants, if not nil, tells the messages that belong there.
+	wants func(*message) bool
+	subs  []*subscription
 
 	got map[*message]bool
 	due map[*stream][]*message // acknowledged and not there, in the order of publishing
@@ -50,7 +57,7 @@ func (s *subscription) perhaps(m *message) bool {
 }
 
 func (a *account) entitled(m *message) bool {
-	return slices.ContainsFunc(a.subs, func(s *subscription) bool { return s.surely(m) })
+	return (a.wants == nil || a.wants(m)) && slices.ContainsFunc(a.subs, func(s *subscription) bool { return s.surely(m) })
 }
 
 // subscribing is told that a SUBSCRIBE is about to be sent for the first time.
@@ -130,7 +137,7 @@ func (l *ledger) arrived(who actor, a *account, v packet.Version, p *packet.Publ
 	}
 	if a.got[m] {
 		l.totals.Repeated++
-		if p.QoS == 2 {
+		if p.QoS == 2 && !m.twice {
 			l.violate(who, m, "it arrived a second time at QoS 2")
 		}
 		return
@@ -177,7 +184,7 @@ func (l *ledger) checkOrder(who actor, a *account, m *message) {
 		// Whoever subscribes between a QoS 1 message and its resend may well get the
 		// next message first.
 		if a.entitled(m) {
-			l.violate(who, m, fmt.Sprintf("out of order: it arrived for the first time after #%d", last.number))
+			l.violate(who, m, fmt.Sprintf(outOfOrder, last.number))
 		}
 		return
 	}
@@ -190,6 +197,8 @@ func (l *ledger) checkOrder(who actor, a *account, m *message) {
 		a.settle(missing)
 	}
 }
+
+const outOfOrder = "out of order: it arrived for the first time after #%d"
 
 // settle takes m off what is due.
 func (a *account) settle(m *message) {
@@ -214,7 +223,7 @@ func (l *ledger) owed(a *account) (n int) {
 	for _, list := range a.due {
 		n += len(list)
 	}
-	return n
+	return n + len(a.suspects)
 }
 
 // missed reports everything that is due at an account as lost.
@@ -226,5 +235,9 @@ func (l *ledger) missed(who actor, a *account) {
 			l.violate(who, m, "it is lost: it was acknowledged and does not arrive at "+a.name)
 		}
 	}
+	for m, last := range a.suspects {
+		l.violate(who, m, fmt.Sprintf(outOfOrder, last.number))
+	}
 	clear(a.due)
+	clear(a.suspects)
 }

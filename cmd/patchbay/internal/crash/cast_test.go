@@ -61,7 +61,9 @@ var publishers = []struct {
 type cast struct {
 	publishers  []*publisher
 	subscribers []*subscriber
-	group       *account
+	group       *account   // nil: there is no shared subscription
+	guests      []*account // those of a plugin
+	mourner     *mourner   // nil: there are no dead letters
 }
 
 func newCast(l *ledger, seed uint64) *cast {

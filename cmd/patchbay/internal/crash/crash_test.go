@@ -45,12 +45,23 @@ func testMain(m *testing.M) int {
 // binary returns the path of the program, built with the given tags.
 func (b *builder) binary(t testing.TB, tags string) string {
 	t.Helper()
+	return b.build(t, "patchbay-"+tags, "github.com/patchbay-mq/patchbay/cmd/patchbay", tags)
+}
+
+// recorder returns the path of the plugin.
+func (b *builder) recorder(t testing.TB) string {
+	t.Helper()
+	return b.build(t, "recorder", "./testdata/recorder", "")
+}
+
+func (b *builder) build(t testing.TB, name, from, tags string) string {
+	t.Helper()
 	b.mu.Lock()
-	build := b.done[tags]
+	build := b.done[name]
 	if build == nil {
-		path := filepath.Join(b.dir, "patchbay-"+tags)
-		build = sync.OnceValues(func() (string, error) { return path, goBuild(path, tags) })
-		b.done[tags] = build
+		path := filepath.Join(b.dir, name)
+		build = sync.OnceValues(func() (string, error) { return path, goBuild(path, from, tags) })
+		b.done[name] = build
 	}
 	b.mu.Unlock()
 	path, err := build()
@@ -60,12 +71,12 @@ func (b *builder) binary(t testing.TB, tags string) string {
 	return path
 }
 
-func goBuild(path, tags string) error {
+func goBuild(path, from, tags string) error {
 	args := []string{"build", "-o", path, "-tags", tags}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	out, err := exec.Command("go", append(args, "github.com/patchbay-mq/patchbay/cmd/patchbay")...).CombinedOutput()
+	out, err := exec.Command("go", append(args, from)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}

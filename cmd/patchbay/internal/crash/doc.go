@@ -17,22 +17,22 @@
 // acknowledged retained message of each topic. The clients check what can be seen
 // on one connection: Packet Identifiers, DUP, PUBREL, Receive Maximum.
 //
-//	go test -run 'Crash|PowerLoss' ./cmd/patchbay/...
+//	go test -run 'Crash|PowerLoss|Plugin' ./cmd/patchbay/...
 //	go test -run Crash ./cmd/patchbay/internal/crash -timeout 1h -args -crash.kills 200 -crash.sync always
 //
 // -crash.kills is the number of kills, shared out between the modes of
 // -crash.sync (always, interval, never; a process that dies must lose nothing in
-// any of them), and -crash.seed chooses what the clients do and when the broker is
-// killed, though not what that meets. After a violation the data folder and the
-// broker's log stay, and the report says where.
+// any of them), and -crash.seed chooses what clients do and when the broker is killed,
+// not what that meets. After a violation the folder with data and log stays.
 //
-// The program is one of two. The other is a machine whose power fails: a broker in
-// this process, with its store on a file system that loses what was not synced,
-// or a part of that (machine_test.go). With sync: always the same has to be true
-// for it; what it may lose with the other modes is in bounded_test.go.
+// A program may be a machine whose power fails: a broker in this process, with its
+// store on a file system that loses what was not synced (machine_test.go). With sync:
+// always the same has to be true for it; else see bounded_test.go. Or it has a plugin
+// (testdata/recorder, plugin_run_test.go) that is killed as well, and whose files show
+// what it had before an acknowledgement.
 //
-// That violations are found is shown by the memory store, by disks that lie, by a
-// broker with faults (the build tag patchbay_faults), and by the self tests.
+// That violations are found is shown by the memory store, by disks and plugins that
+// lie, by a broker with faults (the build tag patchbay_faults), and by the self tests.
 //
 // But for machine_test.go the package must know nothing of the broker except its
 // configuration, the log lines that say where it listens, and MQTT. Start at run_test.go; the invariants

@@ -48,8 +48,15 @@ func (l *ledger) note(who actor, m *message, sent bool, typ packet.Type, id uint
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.noteLocked(who, m, sent, typ, id, dup)
+}
+
+func (l *ledger) noteLocked(who actor, m *message, sent bool, typ packet.Type, id uint16, dup bool) {
 	l.tick()
 	m.notes = append(m.notes, note{time.Since(l.start), int32(l.stage), id, who, typ, sent, dup})
+	if typ == packet.TypePublish && sent {
+		m.sends++
+	}
 	t := &l.totals
 	switch {
 	case typ == packet.TypePublish && dup && sent:

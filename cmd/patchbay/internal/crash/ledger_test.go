@@ -26,10 +26,15 @@ type message struct {
 	payload   []byte
 	forward   []byte // MQTT 5 properties that have to arrive as they are
 	expiry    uint32 // Message Expiry Interval in seconds, 0 none
+	poison    bool   // a consumer cannot take it
+	// twice: it was sent again, and may have been refused after it had been routed. With
+	// an error in PUBREC, what has the same identifier is another message [MQTT-4.3.3-9].
+	twice bool
 
 	began moment // before it was sent for the first time
 	acked moment // after PUBACK or PUBREC was read
 	sent  time.Duration
+	sends int // of PUBLISH
 	notes []note
 }
 
@@ -61,6 +66,12 @@ type ledger struct {
 	violations []violation
 	failed     chan struct{} // closed with the first of them
 	totals     totals
+
+	// witness, if not nil, is called before an acknowledgement is entered: it enters
+	// what others have written down before.
+	witness func()
+	// refuses: the broker may refuse messages, as a gate of it may be down.
+	refuses bool
 }
 
 // totals say how much of what a run has seen.
@@ -70,6 +81,7 @@ type totals struct {
 	Republished, PubrelResent                int
 	Redelivered, PubrelRedelivered, Retained int
 	Subscribed, Unsubscribed, Renewed        int
+	Refused                                  int
 }
 
 func newLedger() *ledger {
@@ -97,7 +109,7 @@ func (l *ledger) name(who actor) string {
 func (l *ledger) account(name string, qos byte, ordered bool) *account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := &account{name: name, qos: qos, ordered: ordered, got: map[*message]bool{}, due: map[*stream][]*message{}, last: map[*stream]*message{}}
+	a := &account{name: name, qos: qos, ordered: ordered, got: map[*message]bool{}, due: map[*stream][]*message{}, last: map[*stream]*message{}, suspects: map[*message]*message{}}
 	l.accounts = append(l.accounts, a)
 	return a
 }
@@ -141,9 +153,17 @@ func content(who actor, number, size int) []byte {
 // acknowledged is told that PUBACK or PUBREC came for m. From now on it is due
 // wherever it has not arrived.
 func (l *ledger) acknowledged(m *message, code packet.ReasonCode) {
+	if l.witness != nil {
+		l.witness()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m.acked != 0 {
+		return
+	}
+	if code.IsError() && l.refuses {
+		l.tick()
+		l.totals.Refused++
 		return
 	}
 	m.acked = l.tick()
@@ -153,8 +173,12 @@ func (l *ledger) acknowledged(m *message, code packet.ReasonCode) {
 		if !a.entitled(m) {
 			continue
 		}
-		entitled = true
-		if !a.got[m] {
+		entitled = entitled || !a.early // a gate is no subscriber
+		switch {
+		case a.got[m]:
+		case a.early:
+			l.violate(m.publisher, m, "acknowledged, and it is not in "+a.name)
+		default:
 			a.due[m.stream] = append(a.due[m.stream], m)
 		}
 	}

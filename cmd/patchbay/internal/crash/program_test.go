@@ -46,9 +46,9 @@ type process struct {
 	log    *os.File
 
 	cmd   *exec.Cmd
-	ready chan string // the address, once the broker listens
-	addr  string
-	gone  chan struct{} // closed after the process has ended
+	ready chan map[string]string // what listens where, once the broker does
+	addrs map[string]string      // by the listener's name, once ready
+	gone  chan struct{}          // closed after the process has ended
 }
 
 // configuration is that of a broker which bounds no queue, as what it drops by
@@ -83,7 +83,7 @@ func (p *process) start() error {
 		return err
 	}
 	select {
-	case p.addr = <-p.ready:
+	case p.addrs = <-p.ready:
 		return nil
 	case <-p.gone:
 		return fmt.Errorf("the broker did not start (%v):\n%s", p.cmd.ProcessState, p.tail())
@@ -106,8 +106,8 @@ func (p *process) launch() error {
 	if err != nil {
 		return err
 	}
-	p.ready, p.gone = make(chan string, 1), make(chan struct{})
-	go func(cmd *exec.Cmd, ready chan<- string, gone chan struct{}) {
+	p.ready, p.gone = make(chan map[string]string, 1), make(chan struct{})
+	go func(cmd *exec.Cmd, ready chan<- map[string]string, gone chan struct{}) {
 		p.follow(stderr, ready)
 		_ = cmd.Wait() // its outcome is in ProcessState
 		close(gone)
@@ -125,10 +125,10 @@ func cleanEnvironment() (env []string) {
 	return env
 }
 
-// follow copies the log and looks for the address in it.
-func (p *process) follow(stderr io.Reader, ready chan<- string) {
+// follow copies the log and looks for the addresses in it.
+func (p *process) follow(stderr io.Reader, ready chan<- map[string]string) {
 	lines := bufio.NewReader(stderr)
-	address := ""
+	addresses := map[string]string{}
 	for {
 		line, err := lines.ReadString('\n')
 		_, _ = p.log.WriteString(line) // the log is for people, the run goes on without
@@ -136,10 +136,10 @@ func (p *process) follow(stderr io.Reader, ready chan<- string) {
 		// Not JSON: a panic, a report of the race detector.
 		_ = json.Unmarshal([]byte(line), &r)
 		switch {
-		case r.Msg == "listening" && r.Name == "mqtt":
-			address = r.Address
+		case r.Msg == "listening":
+			addresses[r.Name] = r.Address
 		case r.Msg == "started":
-			ready <- address
+			ready <- addresses
 		}
 		if err != nil {
 			return
@@ -155,7 +155,7 @@ func (p *process) kill() {
 
 func (p *process) startup() time.Duration { return 60 * time.Millisecond }
 func (p *process) ended() <-chan struct{} { return p.gone }
-func (p *process) address() string        { return p.addr }
+func (p *process) address() string        { return p.addrs["mqtt"] }
 func (p *process) remains() string        { return p.dir }
 func (p *process) ending() string         { return fmt.Sprintf("%v\n%s", p.cmd.ProcessState, p.tail()) }
 

@@ -19,6 +19,8 @@ const (
 	// thousand messages a second: enough for several of them to be in any commit,
 	// and little enough that offline queues of long runs stay small.
 	maxRest = 8 * time.Millisecond
+	// refusedPause is how long a publisher waits in the calm after a refusal.
+	refusedPause = 30 * time.Millisecond
 )
 
 // publisher sends numbered messages and keeps them, by the book, until they are
@@ -34,10 +36,16 @@ type publisher struct {
 	leaves bool
 	// lazyRelease: PUBREL is sent some time after PUBREC.
 	lazyRelease bool
+	// patience, if not 0, is how long it waits for an acknowledgement before it
+	// connects anew: MQTT 3 clients learn in no other way that a gate has refused.
+	patience time.Duration
+	// spoils: one in so many messages is poison, 0 none.
+	spoils int
 
 	outgoing []*outgoing // in the order of first sending
 	releases []release   // PUBRELs to be sent, in order
 	probed   bool        // the last messages of the calm have been sent
+	again    time.Time   // when they may be sent, after some were refused
 	// settled: all is calm, and nothing is under way.
 	settled atomic.Bool
 }
@@ -55,6 +63,7 @@ type outgoing struct {
 	id       uint16
 	awaits   packet.Type // PUBACK, PUBREC or PUBCOMP
 	released int         // the visit in which PUBREL was sent for the first time, 0 none
+	since    time.Time   // PUBLISH was sent last
 }
 
 type release struct {
@@ -84,7 +93,7 @@ func (p *publisher) serve(st *stage) error {
 				p.burst()
 				next = now.Add(p.upTo(maxRest))
 			}
-		case len(p.outgoing) == 0 && !p.probed:
+		case len(p.outgoing) == 0 && !p.probed && now.After(p.again):
 			p.probe()
 			p.probed = true
 		}
@@ -97,13 +106,21 @@ func (p *publisher) serve(st *stage) error {
 			p.c.disconnect()
 			return nil
 		}
-		if st.wild.Load() && !cutAt.IsZero() && now.After(cutAt) {
+		if st.wild.Load() && !cutAt.IsZero() && now.After(cutAt) || p.overdue(now) {
 			return errOwn
 		}
 		if err := p.listen(st, now); err != nil {
 			return err
 		}
 	}
+}
+
+// overdue reports whether an acknowledgement is longer away than the publisher
+// waits.
+func (p *publisher) overdue(now time.Time) bool {
+	return p.patience > 0 && slices.ContainsFunc(p.outgoing, func(o *outgoing) bool {
+		return o.awaits != packet.TypePubcomp && now.Sub(o.since) > p.patience
+	})
 }
 
 // listen handles what comes within a moment.
@@ -189,6 +206,9 @@ func (p *publisher) publish(t *publisherTopic, s *stream, clear bool) {
 		}
 	}
 	o := &outgoing{m: p.l.publish(s, t.retain, clear, size, forward, expiry)}
+	if p.spoils > 0 && p.oneIn(p.spoils) {
+		p.l.spoil(o.m, spoilt[p.rng.IntN(len(spoilt))])
+	}
 	p.outgoing = append(p.outgoing, o)
 	p.send(o, false)
 }
@@ -207,11 +227,14 @@ func (p *publisher) send(o *outgoing, dup bool) {
 	if !dup {
 		o.id = p.freeID()
 	}
-	o.awaits = packet.TypePuback
+	o.awaits, o.since = packet.TypePuback, time.Now()
 	if m.stream.qos == 2 {
 		o.awaits = packet.TypePubrec
 	}
 	p.l.note(p.who, m, true, packet.TypePublish, o.id, dup)
+	if dup && p.version == packet.V5 {
+		p.l.sentAgain(m)
+	}
 	p.out, _ = packet.AppendPublish(p.out, p.version, &packet.PublishOut{
 		Topic: []byte(m.stream.topic), Payload: m.payload, Forward: m.forward, MessageExpiry: m.expiry, HasExpiry: m.expiry > 0,
 		PacketID: o.id, QoS: m.stream.qos, Dup: dup, Retain: m.retain,
@@ -264,6 +287,9 @@ func (p *publisher) handle(h packet.Header, body []byte) error {
 	p.l.note(p.who, o.m, false, h.Type, o.id, false)
 	if h.Type != packet.TypePubcomp {
 		p.l.acknowledged(o.m, a.Code)
+	}
+	if a.Code.IsError() && p.l.refuses {
+		p.probed, p.again = false, time.Now().Add(refusedPause)
 	}
 	switch {
 	case h.Type == packet.TypePubrec && !a.Code.IsError():

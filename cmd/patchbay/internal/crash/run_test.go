@@ -26,13 +26,27 @@ type run struct {
 	checker actor
 	here    []*subscriber // those who take part in the present life
 	wg      sync.WaitGroup
+	// stalled is how long nothing may happen while something is awaited.
+	stalled time.Duration
+	// mischief is what happens in the wild, before the broker is killed.
+	mischief func(st *stage) error
 }
 
 func newRun(p program, seed uint64) *run {
 	l := newLedger()
-	r := &run{program: p, ledger: l, cast: newCast(l, seed), rng: rand.New(rand.NewPCG(seed, 1<<32))}
+	r := newRunOf(p, l, seed)
+	r.cast = newCast(l, seed)
 	r.checker = l.enter("checker", "MQTT 5.0, looks at retained messages")
+	r.mischief = func(*stage) error {
+		r.letBe(minLife + time.Duration(r.rng.Int64N(int64(maxLife-minLife))))
+		return nil
+	}
 	return r
+}
+
+// newRunOf makes a run that has nobody in it yet.
+func newRunOf(p program, l *ledger, seed uint64) *run {
+	return &run{program: p, ledger: l, rng: rand.New(rand.NewPCG(seed, 1<<32)), stalled: stalled}
 }
 
 // errViolated ends a run because the ledger has something to report.
@@ -86,7 +100,9 @@ func (r *run) life() error {
 		}
 		st.wild.Store(true)
 	}
-	r.letBe(minLife + time.Duration(r.rng.Int64N(int64(maxLife-minLife))))
+	if err := r.mischief(st); err != nil {
+		return err
+	}
 	return r.kill(st)
 }
 
@@ -159,6 +175,9 @@ func (r *run) admit(st *stage) error {
 	for _, s := range r.here {
 		r.wg.Go(func() { s.attend(st) })
 	}
+	if m := r.cast.mourner; m != nil {
+		r.wg.Go(func() { m.attend(st) })
+	}
 	if r.kills == 0 {
 		if err := r.await(st, r.subscribersSettled); err != nil {
 			return err
@@ -191,6 +210,9 @@ func (r *run) kill(st *stage) error {
 // all handshakes are through.
 func (r *run) settle(st *stage) error {
 	return r.await(st, func() bool {
+		if r.ledger.witness != nil {
+			r.ledger.witness()
+		}
 		for _, p := range r.cast.publishers {
 			if !p.settled.Load() {
 				return false
@@ -206,7 +228,7 @@ func (r *run) subscribersSettled() bool {
 			return false
 		}
 	}
-	return true
+	return r.cast.mourner == nil || r.cast.mourner.settled.Load()
 }
 
 func (r *run) nothingOwed() bool {
@@ -224,10 +246,10 @@ func (r *run) accounts() (list []*account) {
 	for _, s := range r.here {
 		list = append(list, s.account)
 	}
-	if len(r.here) == len(r.cast.subscribers) {
+	if r.cast.group != nil && len(r.here) == len(r.cast.subscribers) {
 		list = append(list, r.cast.group)
 	}
-	return list
+	return append(list, r.cast.guests...)
 }
 
 // await polls until done is true. When nothing has happened for the time of
@@ -248,7 +270,7 @@ func (r *run) await(st *stage, done func() bool) error {
 		if now := r.ledger.progress(); now != progress {
 			progress, since = now, time.Now()
 		}
-		if time.Since(since) > stalled {
+		if time.Since(since) > r.stalled {
 			return r.stuck(st)
 		}
 	}
@@ -258,8 +280,7 @@ func (r *run) await(st *stage, done func() bool) error {
 	return nil
 }
 
-// stalled is how long nothing may happen while something is awaited: far longer
-// than any pause of a broker on a busy machine.
+// stalled is far longer than any pause of a broker on a busy machine.
 const stalled = patience / 2
 
 // stuck ends a life in which something that has to happen does not.
@@ -276,7 +297,10 @@ func (r *run) stuck(st *stage) error {
 			r.ledger.faultOf(p.who, o.m, fmt.Sprintf("%v does not come", o.awaits))
 		}
 	}
-	if len(r.ledger.broken()) == 0 {
+	for _, a := range r.cast.guests {
+		r.ledger.missed(r.checker, a)
+	}
+	if len(r.ledger.broken()) == 0 && r.cast.group != nil {
 		r.ledger.missed(r.checker, r.cast.group)
 	}
 	if err == nil && len(r.ledger.broken()) > 0 {

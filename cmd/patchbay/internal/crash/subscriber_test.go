@@ -280,7 +280,7 @@ func (s *subscriber) again(held *incoming, p *packet.Publish, m *message) {
 // another that is not released.
 func (s *subscriber) checkHeld(p *packet.Publish, m *message) {
 	for id, held := range s.received {
-		if held.m == m && held.retain == p.Retain && !p.Retain {
+		if held.m == m && held.retain == p.Retain && !p.Retain && !m.twice {
 			s.l.faultOf(s.who, m, fmt.Sprintf("it came with identifier %d, and was received under %d before, which is not released", p.PacketID, id))
 		}
 	}
