@@ -45,6 +45,7 @@ func (h *Host) Authenticate(r *hook.AuthRequest, done func()) bool {
 	if x, ok := r.State.(*exchange); ok && r.Step > 0 {
 		w.only, w.state = x.plugin, x.state
 	}
+	h.tapped(w, pluginv1.PointAuthenticate)
 	w.begin(h, w, hooks, done)
 	return w.start()
 }

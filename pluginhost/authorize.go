@@ -30,13 +30,18 @@ func (h *Host) Authorize(r *hook.AuthorizeRequest, done func()) bool {
 		w = new(authorizing)
 	}
 	w.request, w.asked, w.decided = r, false, false
+	h.tapped(w, p)
 	w.begin(h, w, h.table.Load().at(p), done)
 	if !w.start() {
 		return false
 	}
-	w.request = nil
-	h.authorizings.Put(w)
+	w.recycle()
 	return true
+}
+
+func (w *authorizing) recycle() {
+	w.request = nil
+	w.host.authorizings.Put(w)
 }
 
 func (w *authorizing) fill(c *call, from int) int {

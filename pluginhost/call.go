@@ -28,6 +28,7 @@ type call struct {
 	answer pluginv1.Answer
 	index  []int // of the request that each event of the batch is about
 	size   int   // of the messages, as far as they are sent
+	now    int64 // in Unix milliseconds, if that is needed
 	began  int64
 
 	// What events point to.
@@ -69,7 +70,7 @@ func (c *call) reset(r *run, k *hooked) {
 	c.batch.Point, c.batch.DeadlineMs = k.point, uint32(k.deadline/time.Millisecond)
 	c.batch.Clients, c.batch.Events = c.batch.Clients[:0], c.batch.Events[:0]
 	c.answer.Verdicts, c.answer.Error = c.answer.Verdicts[:0], ""
-	c.index, c.messages, c.kept, c.client, c.size = c.index[:0], c.messages[:0], c.kept[:0], nil, 0
+	c.index, c.messages, c.kept, c.client, c.size, c.now = c.index[:0], c.messages[:0], c.kept[:0], nil, 0, 0
 }
 
 // open makes c ready to be answered, under an id by which it is told from the batches
@@ -142,13 +143,16 @@ func (c *call) clientNumber(client *hook.Client) uint32 {
 // message describes m for an event of the batch. base is m itself or, if that was
 // changed, the message whose memory it shares. n is how many messages the batch may get
 // at most.
-func (c *call) message(m, base *packet.Message, n int, now int64) *pluginv1.Message {
+func (c *call) message(m, base *packet.Message, n int) *pluginv1.Message {
 	if cap(c.messages) < n {
 		c.messages = make([]pluginv1.Message, 0, n) // events point into it: it must not move
 	}
 	c.messages = c.messages[:len(c.messages)+1]
 	x := &c.messages[len(c.messages)-1]
-	convert.Message(x, m, c.hook.fields, now)
+	if m.Expires != packet.NoExpiry && c.now == 0 {
+		c.now = time.Now().UnixMilli()
+	}
+	convert.Message(x, m, c.hook.fields, c.now)
 	c.kept = append(c.kept, base)
 	c.size += sentSize(m, c.hook.fields)
 	return x
@@ -226,15 +230,15 @@ func (c *call) await() bool {
 // returned is the runtime's answer, if it comes later. c may have been settled by its
 // deadline.
 func (c *call) returned(err error) {
-	h, k := c.run.host, c.hook
-	k.stats.latency.observe(time.Duration(h.nanos() - c.began))
-	k.gen.heard.Store(h.nanos())
+	k := c.hook
+	now := k.plugin.host.nanos() // run may be another's already
+	k.stats.latency.observe(time.Duration(now - c.began))
 	c.mu.Lock()
 	c.answered, c.spoiled = true, err != nil
 	if c.settled {
 		c.release()
 		c.mu.Unlock()
-		k.gen.abandoned.Add(-1)
+		k.gen.lates.remove(c)
 		k.gen.leave()
 		return
 	}
@@ -325,7 +329,7 @@ func (c *call) late() {
 			c.byPolicy(i)
 		}
 	} else {
-		k.gen.abandoned.Add(1)
+		k.gen.lates.add(c, k.plugin.host.nanos())
 		c.failAll()
 	}
 	c.settled, c.armed = true, false

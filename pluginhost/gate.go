@@ -173,14 +173,13 @@ type gating struct {
 }
 
 func (w *gating) fill(c *call, from int) int {
-	now := time.Now().UnixMilli()
 	for ; from < len(w.items); from++ {
 		r := w.items[from].request
 		if !c.fits(r.Message) {
 			break
 		}
 		e := c.add(from, r.Client)
-		e.Message = c.message(r.Message, r.Message, len(w.items), now)
+		e.Message = c.message(r.Message, r.Message, len(w.items))
 		e.Message.Publisher = "" // it is the client
 	}
 	return from

@@ -37,11 +37,8 @@ type generation struct {
 	idle    chan struct{} // closed when none is under way and none can begin
 	once    sync.Once     // for that
 
-	// abandoned counts calls past their deadline that the runtime has not answered; heard
-	// is when it has last answered a call that it did not answer at once, by Host.nanos.
-	abandoned atomic.Int32
-	heard     atomic.Int64
-	deaf      int // health questions in a row without an answer; the watcher's
+	lates lates
+	deaf  int // health questions in a row without an answer; the watcher's
 
 	// early says that the plugin may complete what it puts off before its answer comes.
 	early  bool
@@ -75,12 +72,12 @@ func (g *generation) retire() {
 	}
 }
 
-// maxAbandoned is how many calls may be abandoned until no more are made. It bounds the
+// maxLate is how many calls may be late until no more are made. It bounds the
 // memory that a plugin which never answers keeps.
-const maxAbandoned = 64
+const maxLate = 64
 
-// crowded reports whether too many calls are abandoned for another one.
-func (g *generation) crowded() bool { return g.abandoned.Load() >= maxAbandoned }
+// crowded reports whether too many calls are late for another one.
+func (g *generation) crowded() bool { return g.lates.count.Load() >= maxLate }
 
 // maxEvents is how many events a batch may have at most.
 const maxEvents = 1024
@@ -168,10 +165,7 @@ const (
 // end drains the generation and stops it. ctx bounds the draining.
 func (g *generation) end(ctx context.Context, why pluginv1.StopReason) {
 	g.retire()
-	select {
-	case <-g.idle:
-	case <-ctx.Done():
-	}
+	g.drain(ctx)
 	deadline := stopDeadline
 	if at, ok := ctx.Deadline(); ok {
 		deadline = min(deadline, max(time.Until(at), 100*time.Millisecond))
@@ -219,6 +213,25 @@ func inTime[T any](ctx context.Context, call func(context.Context) (T, error)) (
 }
 
 const inTimeGrace = 250 * time.Millisecond
+
+// drain waits, within ctx, for the calls under way, but for those that are late:
+// somebody else has answered for them.
+func (g *generation) drain(ctx context.Context) {
+	look := time.NewTicker(drainPause)
+	defer look.Stop()
+	for g.refs.Load()-closing > int64(g.lates.count.Load()) {
+		select {
+		case <-g.idle:
+			return
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// drainPause is how often drain looks for calls that have become late.
+const drainPause = 20 * time.Millisecond
 
 // close ends the generation at once.
 func (g *generation) close() {

@@ -42,6 +42,9 @@ type Options struct {
 	DefaultAllow bool
 	// Reattach has plugins, by name, that run under a debugger.
 	Reattach map[string]process.Reattach
+	// Watch is told of every call of a plugin that has ended, for those who watch one at
+	// work. It must not block. Nil: nobody watches, and it costs nothing.
+	Watch func(Seen)
 }
 
 // Host runs plugins and asks them. It implements hook.Host. Its methods are safe for
@@ -53,6 +56,7 @@ type Host struct {
 	sockets  sockets
 	began    time.Time
 	table    atomic.Pointer[table]
+	tap      atomic.Pointer[tap] // nil: nobody records
 
 	// changing is held while plugins come and go.
 	changing sync.Mutex
@@ -164,6 +168,7 @@ func (h *Host) retable() bool {
 	if h.anyBans {
 		wants |= hook.SetOf(hook.Authenticate, hook.Connected)
 	}
+	wants |= h.tap.Load().wants()
 	for _, p := range h.plugins {
 		for _, k := range p.hooks {
 			t.points[k.point] = append(t.points[k.point], k)

@@ -23,44 +23,67 @@ import (
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
 )
 
-// built are the test plugin's files, made once.
+// built are the test plugin's files, made once. The patient ones have a deadline that a
+// busy machine keeps.
 var built struct {
-	once          sync.Once
-	dir           string
-	program, wasm string
-	err           error
+	once                        sync.Once
+	dir                         string
+	program, wasm               string
+	patientProgram, patientWASM string
+	err                         error
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
+	var err error
+	if built.dir, err = os.MkdirTemp("", "pluginhost"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	os.RemoveAll(built.dir)
 	os.Exit(code)
 }
 
 func build(t testing.TB) {
 	t.Helper()
 	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "pluginhost"); built.err != nil {
-			return
-		}
-		const pkg = "github.com/patchbay-mq/patchbay/pluginhost/internal/testplugin/cmd"
-		built.program, built.wasm = filepath.Join(built.dir, "test"), filepath.Join(built.dir, "test.wasm")
-		out, err := exec.Command("go", "build", "-o", built.program, pkg).CombinedOutput()
-		if err == nil {
-			cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", built.wasm, pkg)
-			cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-			out, err = cmd.CombinedOutput()
-		}
-		if err != nil {
-			t.Logf("%s", out)
-		}
-		built.err = err
+		built.program, built.wasm = compile(t, "test", ""), compile(t, "test.wasm", "")
+		built.patientProgram, built.patientWASM = compile(t, "patient", "patient"), compile(t, "patient.wasm", "patient")
 	})
 	if built.err != nil {
 		t.Fatal(built.err)
 	}
+}
+
+// compile makes a file of the test plugin.
+func compile(t testing.TB, file, version string) string {
+	return compileOf(t, file, version, "testplugin/cmd")
+}
+
+func compileOf(t testing.TB, file, version, pkg string) string {
+	file = filepath.Join(built.dir, file)
+	args := []string{"build", "-o", file, "-ldflags", "-X main.version=" + version}
+	env := os.Environ()
+	if filepath.Ext(file) == ".wasm" {
+		args, env = append(args, "-buildmode=c-shared"), append(env, "GOOS=wasip1", "GOARCH=wasm")
+	}
+	cmd := exec.Command("go", append(args, "github.com/patchbay-mq/patchbay/pluginhost/internal/"+pkg)...)
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil && built.err == nil {
+		t.Logf("%s", out)
+		built.err = err
+	}
+	return file
+}
+
+// patient makes a spec one of the patient plugin.
+func patient(s pluginhost.Spec) pluginhost.Spec {
+	switch s.Path {
+	case built.program:
+		s.Path = built.patientProgram
+	case built.wasm:
+		s.Path = built.patientWASM
+	}
+	return s
 }
 
 // fixture is a broker with a host.
@@ -104,6 +127,7 @@ func start(t testing.TB, change ...func(*pluginhost.Options)) *fixture {
 		Broker: b.Plugins(), Install: b.Install, Values: st.Values(), NotFound: store.ErrNotFound, Conflict: store.ErrConflict,
 		Builtin: func(name string) (sdk.Plugin, bool) { p := testplugin.Plugin(); return p, name == p.Name },
 		Logger:  logger, Node: "node", Version: "test", DataDir: t.TempDir(),
+		CacheDir: filepath.Join(built.dir, "cache"), // a module is compiled once for all tests
 	}
 	for _, c := range change {
 		c(&o)

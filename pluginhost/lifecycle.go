@@ -16,7 +16,6 @@ const drainDeadline = 10 * time.Second
 // called with life held.
 func (p *plugin) switchIn(ctx context.Context, g *generation) {
 	old := p.gen.Load()
-	g.heard.Store(p.host.nanos())
 	p.breaker.reset()
 	p.gen.Store(g)
 	p.served = time.Now()
@@ -104,18 +103,25 @@ const refusedReload = "the last reload was refused: "
 func (p *plugin) startFailed(err error) {
 	switch {
 	case permanent(err):
-		p.retryAt = time.Time{}
+		p.retry(time.Time{})
 		p.setState(pluginv1.PluginStateFailed, err.Error())
 	case p.retries >= maxRetries:
-		p.retryAt = time.Time{}
+		p.retry(time.Time{})
 		p.setState(pluginv1.PluginStateQuarantined, fmt.Sprintf("%v; it has failed %d times in a row and is not tried again until you say so (patchbay plugin reload %s)",
 			err, p.retries, p.name))
 	default:
-		p.retryAt = time.Now().Add(backoff(p.retries))
+		p.retry(time.Now().Add(backoff(p.retries)))
 		p.retries++
 		p.setState(pluginv1.PluginStateFailed, err.Error())
 	}
 	p.nudge()
+}
+
+// retry says when the next attempt to start the plugin is due.
+func (p *plugin) retry(at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retryAt = at
 }
 
 // Restarts of a plugin that ends by itself: after 100 ms, doubled up to 30 s; after
@@ -139,7 +145,7 @@ func backoff(n int) time.Duration {
 func (p *plugin) stop(ctx context.Context, why pluginv1.StopReason) {
 	ctx, cancel := context.WithTimeout(ctx, drainDeadline)
 	defer cancel()
-	p.retryAt = time.Time{}
+	p.retry(time.Time{})
 	g := p.gen.Load()
 	if g != nil {
 		p.setState(pluginv1.PluginStateDraining, "")
@@ -173,6 +179,9 @@ func (p *plugin) remove(ctx context.Context, why pluginv1.StopReason) {
 	p.breakOff()
 	p.life.Lock()
 	defer p.life.Unlock()
+	if p.gone {
+		return
+	}
 	p.gone = true
 	p.stop(ctx, why)
 	p.discard(ctx)

@@ -13,7 +13,7 @@ import (
 
 // features are the names of what this host has beyond the first release of the
 // contract.
-var features = []string{"permit"}
+var features = []string{"permit", "consumer_patterns"}
 
 // defaultGrants are had by every plugin that does not get them taken away.
 var defaultGrants = []string{"log", "metrics", "timers"}
@@ -39,8 +39,8 @@ func checkManifest(m *pluginv1.Manifest, rt Runtime) error {
 	names := map[string]bool{}
 	for i := range m.Consumers {
 		c := &m.Consumers[i]
-		if !validConsumerName(c.Name) {
-			return fmt.Errorf("consumers[%d]: name %q: 1 to 64 of a-z, 0-9 and \"-\"", i, c.Name)
+		if name := strings.TrimSuffix(c.Name, "*"); !validConsumerName(name) && c.Name != "*" {
+			return fmt.Errorf("consumers[%d]: name %q: 1 to 64 of a-z, 0-9 and \"-\", with or without a \"*\" at its end", i, c.Name)
 		}
 		if names[c.Name] {
 			return fmt.Errorf("consumers[%d]: the name %q is there twice", i, c.Name)
@@ -206,21 +206,43 @@ func narrowedWithin(n *pluginv1.Narrowed, m *pluginv1.Manifest, waits bool) erro
 			return fmt.Errorf("narrowed: hook %s: %w", pointName(h.Point), err)
 		}
 	}
+	seen := map[string]bool{}
 	for i := range n.Consumers {
 		c := &n.Consumers[i]
-		j := slices.IndexFunc(m.Consumers, func(x pluginv1.Consumer) bool { return x.Name == c.Name })
-		if j < 0 {
+		of := consumerOf(m, c.Name)
+		switch {
+		case of == nil:
 			return fmt.Errorf("narrowed: consumer %q is not in the manifest", c.Name)
+		case !validConsumerName(c.Name):
+			return fmt.Errorf("narrowed: consumer %q: a name is 1 to 64 of a-z, 0-9 and \"-\"", c.Name)
+		case seen[c.Name]:
+			return fmt.Errorf("narrowed: consumer %q is there twice", c.Name)
 		}
+		seen[c.Name] = true
 		if err := checkConsumer(c); err != nil {
 			return fmt.Errorf("narrowed: consumer %q: %w", c.Name, err)
 		}
-		of := &m.Consumers[j]
 		if err := inside(c.TopicFilters, of.TopicFilters, c.Namespaces, of.Namespaces, c.Fields, of.Fields, c.MinQoS, of.MinQoS); err != nil {
 			return fmt.Errorf("narrowed: consumer %q: %w", c.Name, err)
 		}
 	}
 	return nil
+}
+
+// consumerOf returns the consumer of a manifest that allows one of a name, or the longest
+// pattern that does; nil if none does.
+func consumerOf(m *pluginv1.Manifest, name string) (of *pluginv1.Consumer) {
+	for i := range m.Consumers {
+		c := &m.Consumers[i]
+		if c.Name == name {
+			return c
+		}
+		prefix, pattern := strings.CutSuffix(c.Name, "*")
+		if pattern && strings.HasPrefix(name, prefix) && (of == nil || len(c.Name) > len(of.Name)) {
+			of = c
+		}
+	}
+	return of
 }
 
 // inside checks what must not be wider than the manifest.

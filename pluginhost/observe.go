@@ -18,6 +18,9 @@ func (h *Host) Observe(e *hook.Event) {
 	if e.Point == hook.Connected {
 		h.permits.connected(e.Client)
 	}
+	if t := h.tap.Load(); t != nil {
+		t.observe(e)
+	}
 	for _, k := range h.table.Load().at(eventPoints[e.Point]) {
 		if k.wants(e) {
 			k.plugin.observer.put(k, e)
@@ -73,99 +76,146 @@ func (o *observer) pin(k *hooked) *hooked {
 	}
 }
 
-// send hands out one batch.
-func (o *observer) send(events []*observed, lost uint64) {
-	k := o.pin(events[0].hook)
+// telling is one batch on its way to an observer.
+type telling struct {
+	o        *observer
+	events   []*observed
+	lost     uint64
+	batch    pluginv1.Batch
+	answer   pluginv1.Answer
+	messages []pluginv1.Message
+	hook     *hooked // of the generation that is told
+	began    int64
+	watch    *time.Timer
+	back     func(error) // told
+}
+
+// telling returns one that is empty.
+func (o *observer) telling() *telling {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n := len(o.spares); n > 0 {
+		t := o.spares[n-1]
+		o.spares = o.spares[:n-1]
+		return t
+	}
+	t := &telling{o: o}
+	t.back = t.told
+	return t
+}
+
+// send hands the batch out.
+func (t *telling) send() {
+	o := t.o
+	k := o.pin(t.events[0].hook)
 	if k == nil {
-		o.giveUp(events)
+		t.giveUp()
 		<-o.window
 		return
 	}
-	began := o.host.nanos()
-	b := &pluginv1.Batch{Point: k.point, Lost: lost, Events: make([]pluginv1.Event, len(events))}
-	k.describe(b, events)
+	t.hook, t.began = k, o.host.nanos()
+	t.describe()
 	k.stats.calls.Add(1)
-	k.stats.events.Add(int64(len(events)))
-	a := new(pluginv1.Answer)
-	watch := time.AfterFunc(stalled, func() {
-		k.gen.abandoned.Add(1)
+	k.stats.events.Add(int64(len(t.events)))
+	t.watch = time.AfterFunc(stalled, func() {
+		k.gen.lates.add(t, o.host.nanos())
 		k.failed(fmt.Errorf("an observation has not been answered for %s", stalled), true)
 	})
-	done := func(err error) {
-		if !watch.Stop() {
-			k.gen.abandoned.Add(-1)
-		}
-		now := o.host.nanos()
-		k.gen.heard.Store(now)
-		k.stats.latency.observe(time.Duration(now - began))
-		spoiled := err != nil // a method that hangs may go on reading
-		if err == nil && a.Error != "" {
-			err = errors.New(a.Error)
-		}
-		if err != nil {
-			k.failed(err, false)
-		} else {
-			k.worked()
-		}
-		if spoiled {
-			o.forget(len(events))
-		} else {
-			o.recycle(events)
-		}
-		k.gen.leave()
-		<-o.window
-	}
-	if answered, err := k.gen.inst.Process(b, a, done); answered {
-		done(err)
+	if answered, err := k.gen.inst.Process(&t.batch, &t.answer, t.back); answered {
+		t.told(err)
 	}
 }
 
-// describe fills in a batch. The events may have been queued for a hook of an earlier
+// told is the plugin's answer.
+func (t *telling) told(err error) {
+	o, k := t.o, t.hook
+	if !t.watch.Stop() {
+		k.gen.lates.remove(t)
+	}
+	now := o.host.nanos()
+	k.stats.latency.observe(time.Duration(now - t.began))
+	spoiled := err != nil // a method that hangs may go on reading
+	if err == nil && t.answer.Error != "" {
+		err = errors.New(t.answer.Error)
+	}
+	if err != nil {
+		k.failed(err, false)
+	} else {
+		k.worked()
+	}
+	if spoiled {
+		o.forget(len(t.events))
+	} else {
+		t.recycle()
+	}
+	k.gen.leave()
+	<-o.window
+}
+
+// describe fills in the batch. The events may have been queued for a hook of an earlier
 // generation: what that has not asked for is not there.
-func (k *hooked) describe(b *pluginv1.Batch, events []*observed) {
+func (t *telling) describe() {
+	k, b := t.hook, &t.batch
 	now := time.Now().UnixMilli()
-	fields := k.fields & (events[0].hook.fields | ^pluginv1.FieldPayload)
-	messages := make([]pluginv1.Message, 0, len(events))
+	fields := k.fields & (t.events[0].hook.fields | ^pluginv1.FieldPayload)
+	b.Point, b.Lost, b.Clients = k.point, t.lost, b.Clients[:0]
+	t.answer.Verdicts, t.answer.Error = t.answer.Verdicts[:0], ""
+	if cap(b.Events) < len(t.events) {
+		b.Events, t.messages = make([]pluginv1.Event, len(t.events)), make([]pluginv1.Message, len(t.events))
+	}
+	b.Events, t.messages = b.Events[:len(t.events)], t.messages[:len(t.events)]
 	var client *hook.Client
-	for i, x := range events {
-		e, ev := &b.Events[i], &x.event
+	for i, x := range t.events {
+		ev := &x.event
 		if ev.Client != nil && ev.Client != client {
 			client = ev.Client
-			b.Clients = append(b.Clients, pluginv1.Client{})
-			convert.Client(&b.Clients[len(b.Clients)-1], client, fields)
+			n := len(b.Clients)
+			if n < cap(b.Clients) {
+				b.Clients = b.Clients[:n+1]
+			} else {
+				b.Clients = append(b.Clients, pluginv1.Client{})
+			}
+			convert.Client(&b.Clients[n], client, fields)
+		}
+		e := &b.Events[i]
+		*e = pluginv1.Event{
+			TimeMs: ev.Time, Topic: ev.Topic, QoS: uint32(ev.QoS), ReasonCode: uint32(ev.Code), Reason: ev.Reason,
+			Plugin: ev.Plugin, PluginState: pluginv1.PluginState(ev.State), Subscriptions: e.Subscriptions[:0],
 		}
 		if ev.Client != nil {
 			e.Client = uint32(len(b.Clients))
 		}
-		e.TimeMs, e.Topic, e.QoS, e.ReasonCode, e.Reason = ev.Time, ev.Topic, uint32(ev.QoS), uint32(ev.Code), ev.Reason
-		e.Plugin, e.PluginState = ev.Plugin, pluginv1.PluginState(ev.State)
 		if s := ev.Subscription; s != nil {
-			e.Subscriptions = make([]pluginv1.Subscription, 1)
+			e.Subscriptions = append(e.Subscriptions, pluginv1.Subscription{})
 			convert.Subscription(&e.Subscriptions[0], s, ev.SubscriptionID)
 		} else if ev.Point == hook.Unsubscribed {
-			e.Subscriptions = []pluginv1.Subscription{{TopicFilter: ev.Topic}}
+			e.Subscriptions = append(e.Subscriptions, pluginv1.Subscription{TopicFilter: ev.Topic})
 		}
-		if m := ev.Message; m != nil {
-			messages = append(messages, pluginv1.Message{})
-			msg := &messages[len(messages)-1]
-			convert.Message(msg, m, fields, now)
-			if ev.Client == nil {
-				msg.Namespace = ev.Namespace
-			} else if msg.Publisher == ev.Client.ID {
-				msg.Publisher = ""
-			}
-			if fields&pluginv1.FieldPayload == 0 {
-				msg.PayloadSize = uint32(x.size)
-			}
-			e.Message = msg
+		if ev.Message != nil {
+			e.Message = &t.messages[i]
+			x.describe(e.Message, fields, now)
 		}
 	}
 }
 
+// describe fills in the message of an event.
+func (x *observed) describe(msg *pluginv1.Message, fields pluginv1.Field, now int64) {
+	ev := &x.event
+	convert.Message(msg, ev.Message, fields, now)
+	if ev.Client == nil {
+		msg.Namespace = ev.Namespace
+	} else if msg.Publisher == ev.Client.ID {
+		msg.Publisher = ""
+	}
+	if fields&pluginv1.FieldPayload == 0 {
+		msg.PayloadSize = uint32(x.size)
+	}
+}
+
 // giveUp drops events that were taken and cannot be handed out.
-func (o *observer) giveUp(events []*observed) {
-	events[0].hook.stats.lost.Add(int64(len(events)))
-	o.recycle(events)
+func (t *telling) giveUp() {
+	t.events[0].hook.stats.lost.Add(int64(len(t.events)))
+	t.recycle()
 }
 
 // forget is recycle for events that somebody may still be reading: the garbage
@@ -176,16 +226,21 @@ func (o *observer) forget(n int) {
 	o.mu.Unlock()
 }
 
-func (o *observer) recycle(events []*observed) {
-	for _, x := range events {
+// maxSpare is how many events are kept to be used again.
+const maxSpare = 1024
+
+func (t *telling) recycle() {
+	for _, x := range t.events {
 		x.drop()
 	}
+	o := t.o
 	o.mu.Lock()
-	o.out -= len(events)
-	o.free = append(o.free, events...)
-	if len(o.free) > 1024 {
-		clear(o.free[1024:])
-		o.free = o.free[:1024]
+	o.out -= len(t.events)
+	o.free = append(o.free, t.events[:min(len(t.events), max(maxSpare-len(o.free), 0))]...)
+	clear(t.events)
+	t.events, t.hook, t.watch = t.events[:0], nil, nil
+	if len(o.spares) < observerWindow {
+		o.spares = append(o.spares, t)
 	}
 	o.mu.Unlock()
 }

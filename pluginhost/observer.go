@@ -42,6 +42,7 @@ type observer struct {
 	ripe    int // how many of these have waited long enough for others to come
 	out     int // events that were taken and are not done with
 	free    []*observed
+	spares  []*telling
 	lost    map[pluginv1.Point]uint64
 	wake    chan struct{} // has an element if the loop is to look again
 	want    int           // how many events are worth waking the loop; 0 while it runs
@@ -206,26 +207,24 @@ func (x *observed) drop() {
 func (o *observer) loop() {
 	defer close(o.ended)
 	for {
-		batch, lost, ok := o.next()
-		if !ok {
+		t := o.telling()
+		if !o.next(t) {
 			return
-		}
-		if len(batch) == 0 {
-			continue
 		}
 		select {
 		case o.window <- struct{}{}:
-			o.send(batch, lost)
+			t.send()
 		case <-o.stop:
-			o.giveUp(batch)
+			t.giveUp()
 		}
 	}
 }
 
-// next takes the next batch: events of one point that follow each other.
-func (o *observer) next() (batch []*observed, lost uint64, ok bool) {
+// next takes the next batch: events of one point that follow each other. It returns
+// false at the end.
+func (o *observer) next(t *telling) bool {
 	if !o.sleep(1, 0) {
-		return nil, 0, false
+		return false
 	}
 	o.mu.Lock()
 	k, ripe := o.ring[o.head].hook, o.ripe > 0
@@ -240,22 +239,22 @@ func (o *observer) next() (batch []*observed, lost uint64, ok bool) {
 	}
 	k = o.ring[o.head].hook
 	size := 0
-	for o.n > 0 && len(batch) < k.maxBatch {
+	for o.n > 0 && len(t.events) < k.maxBatch {
 		x := o.ring[o.head]
 		if x.hook != k {
 			break
 		}
 		if m := x.event.Message; m != nil {
-			if size += sentSize(m, k.fields); size > maxBatchBytes && len(batch) > 0 {
+			if size += sentSize(m, k.fields); size > maxBatchBytes && len(t.events) > 0 {
 				break
 			}
 		}
-		batch = append(batch, o.take())
+		t.events = append(t.events, o.take())
 	}
-	o.out += len(batch)
-	lost = o.lost[k.point]
+	o.out += len(t.events)
+	t.lost = o.lost[k.point]
 	delete(o.lost, k.point)
-	return batch, lost, true
+	return true
 }
 
 // sleep waits until n events are there, for a time at most if that is not 0. It

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
@@ -133,7 +133,7 @@ func (h *Host) noPlugin(name string) error {
 	return fmt.Errorf("%w: %q; there are: %s", ErrNoPlugin, name, strings.Join(names, ", "))
 }
 
-// Close stops all plugins, the last one of the config first, within ctx. The broker
+// Close stops all plugins, within ctx. The broker
 // asks none of them any more from here on.
 func (h *Host) Close(ctx context.Context) error {
 	h.cancel()
@@ -142,9 +142,11 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	h.changing.Lock()
 	defer h.changing.Unlock()
-	for _, p := range slices.Backward(h.all()) {
-		p.remove(ctx, pluginv1.StopReasonShutdown)
+	var stopped sync.WaitGroup
+	for _, p := range h.all() { // all at once: one that hangs must not take the time of others
+		stopped.Go(func() { p.remove(ctx, pluginv1.StopReasonShutdown) })
 	}
+	stopped.Wait()
 	h.mu.Lock()
 	h.closed = true
 	h.mu.Unlock()

@@ -31,6 +31,9 @@ type permitted struct {
 
 // permit asks what a client may do; the answer goes into res.
 func (h *Host) permit(client *hook.Client, res *hook.AuthResult, done func()) bool {
+	if h.tap.Load() != nil {
+		h.tapped(&permitting{clients: []permitted{{client: client, result: res}}}, pluginv1.PointPermit)
+	}
 	if len(h.table.Load().at(pluginv1.PointPermit)) == 0 {
 		return true
 	}

@@ -23,8 +23,8 @@ type plugin struct {
 	observer   *observer
 	breaker    breaker
 
-	// life is held by whoever starts, changes or stops the plugin.
-	life sync.Mutex
+	// life is held by whoever starts, changes or stops the plugin: for a minute perhaps.
+	life turn
 	// gen is what serves at the moment, nil if nothing does. It changes under life.
 	gen atomic.Pointer[generation]
 	// closedConsumers says that the consumers could not all be opened.
@@ -32,7 +32,6 @@ type plugin struct {
 	// What follows is guarded by life.
 	consumers map[string]*consumer
 	retries   int       // attempts to start it in a row that have failed
-	retryAt   time.Time // when the next one is due; zero: never
 	served    time.Time // when the last generation was switched in
 	gone      bool      // nobody is to start it any more
 
@@ -51,6 +50,7 @@ type plugin struct {
 	override override
 	unusable bool               // there is a file, and it can be no plugin; spec says nothing
 	abort    context.CancelFunc // ends the start that is under way; nil: none is
+	retryAt  time.Time          // when the next attempt to start it is due; zero: never
 	since    time.Time
 	problem  string // why it does not serve
 	refused  string // why the last reload was refused
@@ -65,6 +65,22 @@ type plugin struct {
 	quiet quiet
 }
 
+// turn is a mutex for long times.
+type turn chan struct{}
+
+func (t turn) Lock() { t <- struct{}{} }
+
+func (t turn) Unlock() { <-t }
+
+func (t turn) TryLock() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 // override is what Disable and Enable leave behind.
 type override uint8
 
@@ -76,7 +92,7 @@ const (
 
 func newPlugin(h *Host, spec *Spec) *plugin {
 	p := &plugin{
-		host: h, name: spec.Name, log: h.log.With("plugin", spec.Name), spec: spec, since: time.Now(),
+		life: make(turn, 1), host: h, name: spec.Name, log: h.log.With("plugin", spec.Name), spec: spec, since: time.Now(),
 		consumers: map[string]*consumer{}, changed: make(chan struct{}, 1), hidden: "{}",
 	}
 	p.gate.host, p.gate.plugin = h, p

@@ -1,8 +1,6 @@
 package pluginhost
 
 import (
-	"time"
-
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
@@ -44,19 +42,23 @@ func (h *Host) publish(p pluginv1.Point, batch []*hook.PublishRequest, done func
 	for _, r := range batch {
 		w.bases = append(w.bases, r.Message)
 	}
+	h.tapped(w, p)
 	w.begin(h, w, h.table.Load().at(p), done)
 	if !w.start() {
 		return false
 	}
+	w.recycle()
+	return true
+}
+
+func (w *publishing) recycle() {
 	w.requests = nil
 	clear(w.bases)
-	h.publishings.Put(w)
-	return true
+	w.host.publishings.Put(w)
 }
 
 func (w *publishing) fill(c *call, from int) int {
 	k := c.hook
-	now := time.Now().UnixMilli()
 	for ; from < len(w.requests); from++ {
 		r := w.requests[from]
 		m := r.Message
@@ -67,7 +69,7 @@ func (w *publishing) fill(c *call, from int) int {
 			break
 		}
 		e := c.add(from, r.Client)
-		e.Message = c.message(m, w.bases[from], min(len(w.requests), k.maxBatch), now)
+		e.Message = c.message(m, w.bases[from], min(len(w.requests), k.maxBatch))
 		e.Message.Publisher = "" // it is the client
 	}
 	return from

@@ -93,7 +93,7 @@ func (w *receiving) fill(c *call, _ int) int {
 	r, k := w.request, c.hook
 	if k.sees(namespaceOf(r.Client), text(r.Message.Topic), r.Message.QoS) && !k.plugin.published(r.Message) {
 		e := c.add(0, r.Client)
-		e.Message = c.message(r.Message, r.Message, 1, time.Now().UnixMilli())
+		e.Message = c.message(r.Message, r.Message, 1)
 	}
 	return 1
 }
@@ -115,3 +115,5 @@ func (w *receiving) fail(*call, int) { w.request.Drop, w.final = true, true }
 func (w *receiving) settled() bool { return w.final }
 
 func (w *receiving) finish() bool { return true }
+
+func (w *receiving) recycle() {}

@@ -32,7 +32,12 @@ type work interface {
 	// finish writes the answer. It returns false if another run has begun instead, which
 	// will call done.
 	finish() bool
+	// recycle is called when nothing of the run is needed any more.
+	recycle()
 }
+
+// recycle leaves runs that are not made for every message to the garbage collector.
+func (r *run) recycle() {}
 
 // begin makes r ready to ask hooks.
 func (r *run) begin(h *Host, w work, hooks []*hooked, done func()) {
@@ -49,7 +54,9 @@ func (r *run) start() bool { return r.advance() && r.work.finish() }
 // resume goes on after an answer that came later.
 func (r *run) resume() {
 	if r.start() {
-		r.done()
+		done := r.done
+		r.work.recycle()
+		done()
 	}
 }
 

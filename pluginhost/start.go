@@ -43,9 +43,11 @@ func (p *plugin) start(ctx context.Context, s *Spec) (g *generation, err error) 
 		return g, refusal{err}
 	}
 	g.access, g.service = access, access.Service(g)
-	if g.inst, err = c.open(ctx, g.service); err != nil {
+	inst, err := c.open(ctx, g.service)
+	if err != nil {
 		return g, err
 	}
+	g.inst = p.host.watched(s.Name, inst)
 	if err := g.describe(ctx); err != nil {
 		return g, err
 	}
@@ -159,7 +161,12 @@ func (g *generation) begin(ctx context.Context) error {
 // says.
 func (g *generation) want(n *pluginv1.Narrowed) error {
 	if n == nil {
-		n = &pluginv1.Narrowed{Hooks: g.manifest.Hooks, Consumers: g.manifest.Consumers}
+		n = &pluginv1.Narrowed{Hooks: g.manifest.Hooks}
+		for _, c := range g.manifest.Consumers {
+			if !strings.HasSuffix(c.Name, "*") {
+				n.Consumers = append(n.Consumers, c)
+			}
+		}
 	} else {
 		own := new(pluginv1.Narrowed)
 		if err := own.Unmarshal(n.AppendTo(nil)); err != nil {

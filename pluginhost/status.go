@@ -77,7 +77,7 @@ func (p *plugin) info() Info {
 
 // use says what the instance takes of the machine, as far as its runtime knows.
 func use(g *generation, i *Info) {
-	switch inst := g.inst.(type) {
+	switch inst := bare(g.inst).(type) {
 	case *wasm.Plugin:
 		for _, x := range inst.Stats().Instances {
 			i.MemoryBytes += int64(x.MemoryBytes)
@@ -114,7 +114,8 @@ func actionName(a pluginv1.Action) string {
 	return [...]string{"continue", "allow", "deny", "replace", "drop", "disconnect", "defer", "challenge"}[a]
 }
 
-// consumersInfo describes the consumers, unless the plugin is being changed just now.
+// consumersInfo describes the consumers, and the queues that nobody reads because the
+// plugin does not run, or does not want them any more: they grow.
 func (p *plugin) consumersInfo() []ConsumerInfo {
 	var list []ConsumerInfo
 	p.mu.Lock()
@@ -128,6 +129,17 @@ func (p *plugin) consumersInfo() []ConsumerInfo {
 			Failures: s.Failures, Error: s.LastError,
 		})
 	}
+	for _, q := range p.host.o.Broker.Queues() {
+		if q.Owner != p.name || slices.ContainsFunc(consumers, func(c *consumer) bool { return c.spec.Name == q.Name }) {
+			continue
+		}
+		x := ConsumerInfo{Name: q.Name, TopicFilters: q.Filters, Backlog: q.Messages, BacklogBytes: q.Bytes}
+		if !q.Oldest.IsZero() {
+			x.OldestAge = max(time.Since(q.Oldest), 0).Milliseconds()
+		}
+		list = append(list, x)
+	}
+	slices.SortFunc(list, func(a, b ConsumerInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }
 

@@ -24,6 +24,7 @@ type subscribing struct {
 // Subscribe asks interceptors. It is part of hook.Host.
 func (h *Host) Subscribe(r *hook.SubscribeRequest, done func()) bool {
 	w := &subscribing{subscribe: r}
+	h.tapped(w, pluginv1.PointInterceptSubscribe)
 	w.begin(h, w, h.table.Load().at(pluginv1.PointInterceptSubscribe), done)
 	return w.start()
 }
@@ -31,6 +32,7 @@ func (h *Host) Subscribe(r *hook.SubscribeRequest, done func()) bool {
 // Unsubscribe asks interceptors. It is part of hook.Host.
 func (h *Host) Unsubscribe(r *hook.UnsubscribeRequest, done func()) bool {
 	w := &subscribing{unsubscribe: r}
+	h.tapped(w, pluginv1.PointInterceptUnsubscribe)
 	w.begin(h, w, h.table.Load().at(pluginv1.PointInterceptUnsubscribe), done)
 	return w.start()
 }

@@ -17,7 +17,8 @@ const (
 	// started again.
 	maxDeaf = 3
 	// stuckAfter is how long a plugin may leave a call that is past its deadline unanswered,
-	// and answer no other one, until it is started again.
+	// whatever else it answers, until it is started again: what hangs holds up those that
+	// come after it.
 	stuckAfter = time.Minute
 )
 
@@ -62,12 +63,13 @@ func (p *plugin) watch(ctx context.Context) {
 
 // nextRetry is a channel for the next attempt to start the plugin; nil if none is due.
 func (p *plugin) nextRetry() (<-chan time.Time, func()) {
-	p.life.Lock()
-	defer p.life.Unlock()
-	if p.gen.Load() != nil || p.retryAt.IsZero() {
+	p.mu.Lock()
+	at := p.retryAt
+	p.mu.Unlock()
+	if p.gen.Load() != nil || at.IsZero() {
 		return nil, func() {}
 	}
-	t := time.NewTimer(time.Until(p.retryAt))
+	t := time.NewTimer(time.Until(at))
 	return t.C, func() { t.Stop() }
 }
 
@@ -76,8 +78,8 @@ func (p *plugin) tick(ctx context.Context, g *generation, health bool) {
 	if g == nil {
 		return
 	}
-	if unanswered := g.abandoned.Load(); unanswered > 0 && p.host.nanos()-g.heard.Load() > int64(stuckAfter) {
-		p.over(g, fmt.Errorf("it answers no more: %d calls have waited for more than %s", unanswered, stuckAfter))
+	if since := g.lates.oldest(); since != 0 && p.host.nanos()-since > int64(stuckAfter) {
+		p.over(g, fmt.Errorf("it has not answered a call that was late %s ago", stuckAfter))
 		return
 	}
 	if health {
@@ -115,14 +117,17 @@ func (p *plugin) over(g *generation, err error) {
 func (p *plugin) again(ctx context.Context) {
 	p.life.Lock()
 	defer p.life.Unlock()
-	if p.gone || p.gen.Load() != nil || p.retryAt.IsZero() || ctx.Err() != nil {
+	p.mu.Lock()
+	at, spec := p.retryAt, p.spec
+	due := !p.gone && p.gen.Load() == nil && !at.IsZero() && !at.After(time.Now()) && ctx.Err() == nil
+	if due {
+		p.retryAt = time.Time{}
+		p.restarts++
+	}
+	p.mu.Unlock()
+	if !due {
 		return
 	}
-	p.retryAt = time.Time{}
-	p.mu.Lock()
-	spec := p.spec
-	p.restarts++
-	p.mu.Unlock()
 	p.setState(pluginv1.PluginStateStarting, "")
 	g, err := p.start(ctx, spec)
 	if err != nil {

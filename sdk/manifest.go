@@ -109,11 +109,15 @@ func (p Plugin) Manifest() (*pluginv1.Manifest, error) {
 
 // features are those that p names, and those that its interfaces need.
 func (p *Plugin) features(m *methods) []string {
-	const permit = "permit"
-	if m.permitter == nil || slices.Contains(p.Features, permit) {
-		return p.Features
+	out := slices.Clip(p.Features)
+	need := func(name string, is bool) {
+		if is && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
 	}
-	return append(slices.Clip(p.Features), permit)
+	need("permit", m.permitter != nil)
+	need("consumer_patterns", slices.ContainsFunc(p.Queues, func(q Queue) bool { return strings.HasSuffix(q.Name, "*") }))
+	return out
 }
 
 func (p *Plugin) config() ConfigType {
@@ -165,7 +169,7 @@ func (p *Plugin) check(value any, m *methods) error {
 		return errors.New("it needs both, Consume and Plugin.Queues, or none")
 	}
 	for _, q := range p.Queues {
-		if !validQueue(q.Name) || len(q.TopicFilters) == 0 {
+		if name := strings.TrimSuffix(q.Name, "*"); !validQueue(name) && q.Name != "*" || len(q.TopicFilters) == 0 {
 			return errors.New("queue \"" + q.Name + "\" needs a name of 1 to 64 of a-z, 0-9 and \"-\", and topic filters")
 		}
 	}

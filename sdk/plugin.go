@@ -29,7 +29,8 @@ type Plugin struct {
 	// what is to be other than by default. Points of interfaces that are implemented
 	// need not be listed, but for PointAuthorizeReceive.
 	Hooks []Hook
-	// Queues of a Consumer.
+	// Queues of a Consumer. One whose name ends with "*" is none, but allows those of
+	// Narrowed whose names begin with what is before it: for queues that the config makes.
 	Queues []Queue
 	// Routes of an HTTPHandler, below /plugins/NAME/ of the admin listener.
 	Routes []HTTPRoute

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -124,21 +125,40 @@ func (g *guest) failed(err error) *Error {
 	case g.fuel != nil && int64(g.fuel.Get()) < 0:
 		e.Cause, e.Reason = OutOfFuel, g.outOfFuel()
 	case strings.Contains(first, "unreachable"):
-		e.Reason = "trapped: unreachable code was reached (a panic, an assertion, or no more memory)"
+		e.Reason = "trapped: unreachable code was reached"
+		if g.said() == "" {
+			e.Reason += " (a panic, an assertion, or no more memory)"
+		}
 	}
-	if said := strings.TrimSpace(string(g.lastWords)); said != "" && e.Cause != Interrupted {
+	if e.Cause == Interrupted {
+		return e
+	}
+	if said := g.said(); said != "" {
 		e.Reason += "; it wrote: " + text([]byte(said), 1024)
+	}
+	if limit := g.code.o.pages(); e.Cause == Trapped && g.memory != nil && g.memory.Size()/pageSize >= limit/4*3 {
+		e.Reason += fmt.Sprintf("; it has %s of the %s of memory that it may have (memory_limit in its entry gives it more)",
+			mib(g.memory.Size()/pageSize), mib(limit))
 	}
 	return e
 }
 
+// said is what the guest has said last in this call: on stderr, as the reason of its
+// failure, or in the log as an error.
+func (g *guest) said() string {
+	return cmp.Or(strings.TrimSpace(string(g.lastWords)), strings.TrimSpace(g.refusal), strings.TrimSpace(g.lastLine))
+}
+
 func (g *guest) outOfFuel() string {
 	s := "out of fuel: the call may use " + thousands(g.budget) + " units, about " +
-		fmt.Sprintf("%.3g", float64(g.budget)*3/1e6) + " ms of computing"
-	if g.slept {
-		s += "; it wanted to sleep, which a decision or gate must not"
+		fmt.Sprintf("%.3g", float64(g.budget)*3/1e6) + " ms of computing; "
+	switch {
+	case g.slept:
+		return s + "it wanted to sleep, which a decision or gate must not"
+	case g.mayWait:
+		return s + "it loops without end, or needs more fuel in its entry, or \"preemptible\" in its manifest"
 	}
-	return s
+	return s + "it loops without end, or does more than the broker can wait for (\"preemptible\" in its manifest lets it, and is slower)"
 }
 
 func thousands(n int64) string {
@@ -169,13 +189,11 @@ func frames(trace string) []string {
 			continue
 		}
 		if name = strings.TrimPrefix(signature(name), "."); name != "" {
-			names = append(names, name)
-		}
-		if len(names) == maxFrames {
-			break
+			names = append(names, FunctionName(name))
 		}
 	}
-	return names
+	names = withoutMachinery(names)
+	return names[:min(len(names), maxFrames)]
 }
 
 // signature cuts parameters and results off; a name may have parentheses of its own.

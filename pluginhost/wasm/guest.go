@@ -42,6 +42,7 @@ type guest struct {
 	refusal   string    // text of the import error
 	slept     bool      // it wanted to, and must not wait
 	lastWords []byte    // what it has written to stderr
+	lastLine  string    // what it has logged last as an error
 	line      [2][]byte // begun lines of stdout and stderr
 
 	// What LAST_ERROR and LAST_RESPONSE return.
@@ -115,7 +116,7 @@ func (g *guest) callContext(ctx context.Context) context.Context {
 
 func (g *guest) begin(ctx context.Context, t terms) {
 	g.ctx, g.op, g.budget, g.hostCalls, g.mayWait = ctx, t.op, t.fuel, t.hostCalls, t.mayWait
-	g.slept, g.refusal, g.lastWords = false, "", g.lastWords[:0]
+	g.slept, g.refusal, g.lastWords, g.lastLine = false, "", g.lastWords[:0], ""
 }
 
 // do makes one call. The answer is the caller's, nil for an empty one. ctx bounds what waits in it, and the call as

@@ -30,7 +30,11 @@ func (g *guest) importLog(stack []uint64) {
 	if level < pluginv1.LogLevelDebug || level > pluginv1.LogLevelError {
 		level = pluginv1.LogLevelInfo
 	}
-	g.plugin.log.line(g.ctx, level, text(b, maxText))
+	line := text(b, maxText)
+	if level == pluginv1.LogLevelError {
+		g.lastLine = line
+	}
+	g.plugin.log.line(g.ctx, level, line)
 }
 
 func (g *guest) importError(stack []uint64) {

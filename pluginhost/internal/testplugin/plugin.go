@@ -23,6 +23,16 @@ type Config struct {
 	Sick bool `json:"sick"`
 	// Log is a file to append consumed and gated payloads to.
 	Log string `json:"log"`
+	// Only narrows the plugin to topics and user names with this as a level of its own:
+	// edit/ONLY/#, gate/ONLY/#, watch/ONLY/#, consume/ONLY/#, and ONLY/… as user name.
+	Only string `json:"only"`
+	// Restart has Configure say that it cannot take the config while running.
+	Restart bool `json:"restart"`
+	// From and To have what is observed or consumed with From as its last level published
+	// again with To in its place; Fresh as if it answered to nothing.
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Fresh bool   `json:"fresh"`
 }
 
 type plugin struct {
@@ -30,6 +40,8 @@ type plugin struct {
 	cfg  Config
 	host *sdk.Host
 	seen []string
+
+	built string // the version of the program or module
 }
 
 // Plugin returns what is registered by Register.
@@ -43,7 +55,7 @@ func Plugin() sdk.Plugin {
 			{Point: sdk.PointConnected}, {Point: sdk.PointPublished, TopicFilters: []string{"watch/#"}},
 		},
 		Queues: []sdk.Queue{{Name: "all", TopicFilters: []string{"consume/#"}, MaxAttempts: 3, DeadLetterTopic: "dead", RetryAfter: time.Millisecond}},
-		Routes: []sdk.HTTPRoute{{Path: "seen"}},
+		Routes: []sdk.HTTPRoute{{Path: "seen"}, {Path: "call", Methods: []string{"POST"}}},
 		Grants: []sdk.Grant{{Name: "publish", Optional: true}},
 	}
 }
@@ -62,17 +74,22 @@ func (p *plugin) Configure(_ context.Context, c Config) error {
 	if c.Refuse {
 		return sdk.NewProblem("/refuse", "must be false")
 	}
+	if c.Restart {
+		return sdk.ErrRestart
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cfg = c
 	return nil
 }
 
-func (p *plugin) version() string {
+func (p *plugin) config() Config {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cfg.Version
+	return p.cfg
 }
+
+func (p *plugin) version() string { return p.config().Version }
 
 func (p *plugin) Health(context.Context) error {
 	p.mu.Lock()
@@ -85,7 +102,15 @@ func (p *plugin) Health(context.Context) error {
 
 // Authenticate acts on the user name.
 func (p *plugin) Authenticate(ctx context.Context, r *sdk.AuthRequest) (sdk.AuthResult, error) {
-	switch r.Client.Username {
+	user := r.Client.Username
+	if only := p.config().Only; only != "" {
+		name, rest, _ := strings.Cut(user, "/")
+		if name != only {
+			return sdk.AuthResult{}, nil
+		}
+		user = rest
+	}
+	switch user {
 	case "":
 		return sdk.AuthResult{}, nil
 	case "bad":
@@ -101,6 +126,8 @@ func (p *plugin) Authenticate(ctx context.Context, r *sdk.AuthRequest) (sdk.Auth
 		return sdk.Accept(sdk.Identity{HasPermissions: true, Permissions: []sdk.Permission{
 			{Allow: true, Actions: uint32(sdk.AccessPublish | sdk.AccessSubscribe), TopicFilter: "mine/#"},
 		}}), nil
+	case "fail", "eat", "spin":
+		return sdk.AuthResult{}, p.misbehave(ctx, user)
 	}
 	return sdk.Accept(sdk.Identity{Attributes: []sdk.Pair{{Name: "version", Value: p.version()}}}), nil
 }
@@ -115,7 +142,7 @@ func (p *plugin) Authorize(_ context.Context, r *sdk.AuthorizeRequest) (sdk.Deci
 
 // Publish acts on the last level of the topic.
 func (p *plugin) Publish(ctx context.Context, r *sdk.PublishRequest) (sdk.Decision, error) {
-	switch r.Message.Topic[strings.LastIndexByte(r.Message.Topic, '/')+1:] {
+	switch word := last(r.Message.Topic); word {
 	case "panic":
 		panic("told to")
 	case "fail":
@@ -139,6 +166,12 @@ func (p *plugin) Publish(ctx context.Context, r *sdk.PublishRequest) (sdk.Decisi
 		r.SetTopic("a/#")
 	case "twice":
 		r.Add(sdk.Message{Topic: "edited/second", Payload: []byte("second")})
+	case "stamp":
+		r.SetPayload([]byte(p.stamp() + " " + string(r.Message.Payload)))
+	case "call":
+		r.SetPayload(p.callInline(ctx, r.Message.Payload))
+	case "eat", "spin", "flood":
+		return sdk.Continue(), p.misbehave(ctx, word)
 	case "later":
 		return sdk.Later(func(complete func(sdk.Decision)) {
 			time.AfterFunc(10*time.Millisecond, func() { complete(sdk.Drop("later")) })
@@ -148,9 +181,12 @@ func (p *plugin) Publish(ctx context.Context, r *sdk.PublishRequest) (sdk.Decisi
 }
 
 // Gate refuses what ends with "no" and notes the rest in the log.
-func (p *plugin) Gate(_ context.Context, b *sdk.GateBatch) error {
+func (p *plugin) Gate(ctx context.Context, b *sdk.GateBatch) error {
 	var lines []string
 	for i := range b.Len() {
+		if err := p.misbehave(ctx, last(b.Message(i).Topic)); err != nil {
+			return err
+		}
 		if m := b.Message(i); strings.HasSuffix(m.Topic, "/no") {
 			b.Decide(i, sdk.Deny(sdk.QuotaExceeded, "no"))
 		} else {
@@ -161,7 +197,18 @@ func (p *plugin) Gate(_ context.Context, b *sdk.GateBatch) error {
 }
 
 // Observe remembers topics and clients.
-func (p *plugin) Observe(_ context.Context, b *sdk.EventBatch) error {
+func (p *plugin) Observe(ctx context.Context, b *sdk.EventBatch) error {
+	if b.Point == sdk.PointPublished {
+		for i := range b.Len() {
+			m := b.At(i).Message
+			if err := p.misbehave(ctx, last(m.Topic)); err != nil {
+				return err
+			}
+			if err := p.answer(ctx, m); err != nil {
+				return err
+			}
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range b.Len() {
@@ -176,9 +223,12 @@ func (p *plugin) Observe(_ context.Context, b *sdk.EventBatch) error {
 }
 
 // Consume notes payloads in the log; "poison" fails.
-func (p *plugin) Consume(_ context.Context, b *sdk.ConsumeBatch) error {
+func (p *plugin) Consume(ctx context.Context, b *sdk.ConsumeBatch) error {
 	var lines []string
 	for i := range b.Len() {
+		if err := p.answer(ctx, b.At(i).Message); err != nil {
+			return err
+		}
 		if string(b.At(i).Message.Payload) == "poison" {
 			b.StopAt(i, 0, "poison")
 			break
@@ -206,8 +256,11 @@ func (p *plugin) note(lines []string) error {
 	return f.Sync()
 }
 
-// HTTP shows what was seen.
-func (p *plugin) HTTP(context.Context, *sdk.HTTPRequest) (*sdk.HTTPResponse, error) {
+// HTTP shows what was seen, or makes a call of the host.
+func (p *plugin) HTTP(ctx context.Context, r *sdk.HTTPRequest) (*sdk.HTTPResponse, error) {
+	if r.Path == "call" {
+		return p.call(ctx, r), nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return &sdk.HTTPResponse{Body: []byte(strings.Join(p.seen, "\n"))}, nil

@@ -19,7 +19,7 @@ type Emitter interface {
 }
 
 // emitters is all that is made. Each kind is in files of its own.
-var emitters = []Emitter{goCodec{}, goHost{}, goJSON{}, goGRPC{}, reference{}, descriptors{}}
+var emitters = []Emitter{goCodec{}, goHost{}, goJSON{}, goGRPC{}, reference{}, descriptors{}, cSDK{}, rustSDK{}, zigCodec{}, assemblyScript{}}
 
 func emit(s *Schema) ([]Output, error) {
 	var all []Output

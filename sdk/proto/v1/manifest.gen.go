@@ -233,7 +233,9 @@ type Grant struct {
 // of acceptance, also after a crash of either side.
 type Consumer struct {
 	// Name, unique in the plugin: 1 to 64 of a-z, 0-9 and "-". The host's cursor belongs to it: another
-	// name begins anew. Required.
+	// name begins anew. In a Manifest it may end with "*": then it is no consumer, but allows those of
+	// Narrowed whose names begin with what is before it, so that config says how many there are (feature:
+	// "consumer_patterns"). Required.
 	Name string
 
 	// TopicFilters of the messages, without $share. Required.

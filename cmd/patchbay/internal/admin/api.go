@@ -25,9 +25,13 @@ const (
 	pathRetainedClear = "/v1/retained/clear"
 	pathPlugins       = "/v1/plugins"
 	pathPlugin        = "/v1/plugins/info" // ?name
+	pathBridges       = "/v1/bridges"
 	pathPluginReload  = "/v1/plugins/reload"
 	pathPluginDisable = "/v1/plugins/disable"
 	pathPluginEnable  = "/v1/plugins/enable"
+	pathQueues        = "/v1/plugins/queues"
+	pathQueueRemove   = "/v1/plugins/queues/remove"
+	pathPluginRecord  = "/v1/plugins/record" // ?point&topic&passwords
 	// PathStore and the following are for `patchbay store`, which needs no broker
 	// and calls one only when that has the folder open.
 	PathStore       = "/v1/store"
@@ -87,9 +91,13 @@ func (s *Server) apiHandler() http.Handler {
 	handle("POST "+pathRetainedClear, s.serveRetainedClear)
 	handle("GET "+pathPlugins, s.servePlugins)
 	handle("GET "+pathPlugin, s.servePlugin)
+	handle("GET "+pathBridges, s.serveBridges)
 	handle("POST "+pathPluginReload, s.servePluginChange("reloaded", Plugins.Reload))
 	handle("POST "+pathPluginDisable, s.servePluginChange("disabled", Plugins.Disable))
 	handle("POST "+pathPluginEnable, s.servePluginChange("enabled", Plugins.Enable))
+	handle("GET "+pathQueues, s.serveQueues)
+	handle("POST "+pathQueueRemove, s.serveQueueRemove)
+	handle("GET "+pathPluginRecord, s.servePluginRecord)
 	handle("GET "+PathStore, s.serveStore)
 	handle("GET "+PathStoreExport, s.serveStoreExport)
 	handle("GET "+PathStoreCheck, s.serveStoreCheck)

@@ -43,6 +43,8 @@ its place between two calls; clients notice nothing. On a failure the old one go
 			Long: `Stops a plugin: from now on nobody asks it. What it had to decide others decide, or
 nobody; its consumers' messages wait. For good: enabled: false in the configuration.`,
 		}),
+		t.recordCommand(),
+		queueCommand(),
 		t.pluginChange(pathPluginEnable, "enabled", &cobra.Command{Use: "enable NAME", Short: "Start a plugin that is disabled"}),
 	)
 	return t.command(cmd, cobra.NoArgs, list)

@@ -22,6 +22,7 @@ type Plugins interface {
 	Metrics(put func(pluginhost.Metric))
 	ServeHTTP(w http.ResponseWriter, r *http.Request)
 	IsPublic(path string) bool
+	Tap(t pluginhost.Tap) (closed func(), err error)
 }
 
 var _ Plugins = (*pluginhost.Host)(nil)

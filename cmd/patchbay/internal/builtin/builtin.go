@@ -3,6 +3,9 @@
 package builtin
 
 import (
-	_ "github.com/patchbay-mq/patchbay/plugins/acl"      // acl
-	_ "github.com/patchbay-mq/patchbay/plugins/authfile" // auth-file
+	_ "github.com/patchbay-mq/patchbay/plugins/acl"        // acl
+	_ "github.com/patchbay-mq/patchbay/plugins/authcert"   // auth-cert
+	_ "github.com/patchbay-mq/patchbay/plugins/authfile"   // authfile
+	_ "github.com/patchbay-mq/patchbay/plugins/authjwt"    // auth-jwt
+	_ "github.com/patchbay-mq/patchbay/plugins/bridgemqtt" // bridge-mqtt
 )

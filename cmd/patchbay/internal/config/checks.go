@@ -1,8 +1,10 @@
 package config
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -76,6 +78,11 @@ func checkText(check, s string) error {
 		return err
 	case "cipher_suite":
 		return checkCipherSuite(s)
+	case "plugin_key":
+		b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s, "ed25519:"))
+		if err != nil || len(b) != ed25519.PublicKeySize || !strings.HasPrefix(s, "ed25519:") {
+			return fmt.Errorf("%s is not a public key as `patchbay plugin keygen` writes it, ed25519: and 32 bytes in base64", quote(s))
+		}
 	case "plugin_name":
 		if !ValidPluginName(s) {
 			return fmt.Errorf("%s is not 1 to 64 of a-z, 0-9 and -, beginning with a letter", quote(s))

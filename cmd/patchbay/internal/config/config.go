@@ -75,6 +75,10 @@ type Config struct {
 	// in data_dir.
 	PluginDir string `key:"plugin_dir" unit:"path, or off"`
 
+	// Who may sign packages that `patchbay plugin install` takes: public keys, as
+	// `patchbay plugin keygen` writes them.
+	PluginKeys []string `key:"plugin_keys" default:"" unit:"ed25519:BASE64" check:"plugin_key" live:"true"`
+
 	// Whether a client may publish and subscribe where plugins decide about it
 	// and none has an opinion, nor permissions were given. It has no effect
 	// without such a plugin.

@@ -74,7 +74,7 @@ func TestChecksExist(t *testing.T) {
 	wrong := map[string]string{
 		"address": "x", "address_or_off": "x", "cidr": "x", "url_path": "x", "origin": "x", "mode": "x",
 		"topic_filter": "a#", "cipher_suite": "x", "utf8": strings.Repeat("x", 65536), "required": "",
-		"plugin_name": "Auth", "secret_name": "a/b", "revocable": "kv", "sha256": "abc", "variable": "1A=2",
+		"plugin_name": "Auth", "secret_name": "a/b", "revocable": "kv", "plugin_key": "ed25519:AAAA", "sha256": "abc", "variable": "1A=2",
 		"sync": "interval(0s)", "whole_seconds": "1500ms", "expiry": "1500ms", "retry_interval": "10ms",
 	}
 	declaration().all(func(k *key) {

@@ -47,7 +47,7 @@ func (p *program) startPlugins(ctx context.Context, values store.Values) error {
 		Values: values, NotFound: store.ErrNotFound, Conflict: store.ErrConflict,
 		Builtin: sdk.Lookup, Secret: p.plugins.secret, Logger: p.log,
 		DataDir: dir, CacheDir: filepath.Join(dir, "plugin-cache"), Node: node, Version: version.String(),
-		DefaultAllow: c.AuthorizeDefault == "allow", Reattach: reattach,
+		DefaultAllow: c.AuthorizeDefault == "allow", Reattach: reattach, Watch: p.watch.Seen,
 	})
 	if err != nil {
 		return fmt.Errorf("plugins: %w", err)

@@ -20,6 +20,7 @@ import (
 	"github.com/patchbay-mq/patchbay/core/broker"
 	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/store/disk"
+	"github.com/patchbay-mq/patchbay/pluginhost"
 )
 
 // Command is `patchbay serve`.
@@ -60,6 +61,7 @@ type program struct {
 	broker  *broker.Broker
 	durable *disk.Store // nil with store: memory
 	plugins plugins
+	watch   Watch
 	sockets []socket
 	started *config.Config // what needs a restart is as in here
 
@@ -73,6 +75,19 @@ type program struct {
 // Run serves until ctx ends. It writes the log, and at the start what it listens
 // on, to stderr. An error that has a method ExitCode is one of the configuration.
 func Run(ctx context.Context, src config.Sources, stderr io.Writer) error {
+	return RunWatched(ctx, src, stderr, Watch{})
+}
+
+// Watch is for those who look on while plugins work.
+type Watch struct {
+	// Seen is told of every call of a plugin; see pluginhost.Options. It may be nil.
+	Seen func(pluginhost.Seen)
+	// Started is told once when clients can connect. It may be nil.
+	Started func(*pluginhost.Host)
+}
+
+// RunWatched is Run with somebody who looks on.
+func RunWatched(ctx context.Context, src config.Sources, stderr io.Writer, watch Watch) error {
 	// Before anything listens: until then SIGHUP ends the process.
 	hangup := make(chan os.Signal, 1)
 	notifyHangup(hangup)
@@ -81,7 +96,7 @@ func Run(ctx context.Context, src config.Sources, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p := &program{src: src, started: c, config: c, level: new(slog.LevelVar)}
+	p := &program{src: src, started: c, config: c, level: new(slog.LevelVar), watch: watch}
 	p.level.Set(logLevel(c))
 	people := format(c, stderr) == "text"
 	p.log = newLogger(people, p.level, stderr)
@@ -101,6 +116,9 @@ func Run(ctx context.Context, src config.Sources, stderr io.Writer) error {
 		return sourced(err, meta)
 	}
 	p.announce(stderr, people, server, meta)
+	if watch.Started != nil {
+		watch.Started(p.plugins.host)
+	}
 	return p.serve(ctx, hangup, server)
 }
 

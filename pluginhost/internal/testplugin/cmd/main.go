@@ -6,6 +6,15 @@ import (
 	"github.com/patchbay-mq/patchbay/sdk"
 )
 
-func init() { sdk.Register(testplugin.Plugin()) }
+// version is set by -ldflags "-X main.version=…" for tests that need several.
+var version string
+
+func init() {
+	p := testplugin.Plugin()
+	if version != "" {
+		p = testplugin.Built(version)
+	}
+	sdk.Register(p)
+}
 
 func main() { sdk.Main() }
