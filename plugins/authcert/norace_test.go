@@ -1,0 +1,5 @@
+//go:build !race
+
+package authcert
+
+const withWasm = true
