@@ -78,6 +78,7 @@ func (c command) must(t testing.TB, name string, args ...string) string {
 // broker is a running `patchbay serve`.
 type broker struct {
 	t         testing.TB
+	program   string // what is run
 	dir, file string // working directory, and the configuration in it
 	cmd       *exec.Cmd
 	log       *log
@@ -104,7 +105,7 @@ func newBroker(t testing.TB, yaml string) *broker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	b := &broker{t: t, dir: dir, file: filepath.Join(dir, "broker.yaml"), addr: map[string]string{}}
+	b := &broker{t: t, program: patchbay, dir: dir, file: filepath.Join(dir, "broker.yaml"), addr: map[string]string{}}
 	b.configure(yaml)
 	return b
 }
@@ -120,7 +121,7 @@ func (b *broker) configure(yaml string) {
 // begin starts the process with any arguments.
 func (b *broker) begin(env []string, args ...string) {
 	b.t.Helper()
-	b.cmd = exec.Command(patchbay, args...)
+	b.cmd = exec.Command(b.program, args...)
 	b.cmd.Dir, b.cmd.Env = b.dir, environment(env...)
 	stderr, err := b.cmd.StderrPipe()
 	if err == nil {
