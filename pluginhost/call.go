@@ -430,26 +430,3 @@ func (c *call) byPolicy(i int) {
 		c.run.work.fail(c, i)
 	}
 }
-
-// valid checks an answer as a whole, before anything of it takes effect.
-func (c *call) valid() error {
-	if c.answer.Error != "" {
-		return errors.New(c.answer.Error)
-	}
-	var seen [maxEvents / 64]uint64
-	for i := range c.answer.Verdicts {
-		v := &c.answer.Verdicts[i]
-		if int64(v.Event) >= int64(len(c.batch.Events)) {
-			return fmt.Errorf("the answer has a verdict on event %d of a batch of %d", v.Event, len(c.batch.Events))
-		}
-		word, bit := &seen[v.Event/64], uint64(1)<<(v.Event%64)
-		if *word&bit != 0 {
-			return fmt.Errorf("the answer has two verdicts on event %d", v.Event)
-		}
-		*word |= bit
-		if err := c.check(v); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -375,13 +375,17 @@ func TestReload(t *testing.T) {
 		if _, err := f.host.Apply(t.Context(), []pluginhost.Spec{spec(t, rt, map[string]any{"vers": "2"})}); err == nil || !strings.Contains(err.Error(), "vers") {
 			t.Errorf("a config that does not fit the schema: %v", err)
 		}
-		for range 5 {
+		reloads := int64(5)
+		if raced && rt == pluginhost.WASM {
+			reloads = 1
+		}
+		for range reloads {
 			if err := f.host.Reload(t.Context(), "test"); err != nil {
 				t.Fatal(err)
 			}
 			ask("2")
 		}
-		if i := f.info("test"); i.Reloads != 5 || i.State != "serving" {
+		if i := f.info("test"); i.Reloads != reloads || i.State != "serving" {
 			t.Errorf("%+v", i)
 		}
 		if err := f.host.Disable(t.Context(), "test"); err != nil {

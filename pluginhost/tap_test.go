@@ -121,14 +121,13 @@ func TestTapRefuses(t *testing.T) {
 	}
 }
 
-// TestNoTapCostsNothing: a publish without plugins allocates nothing.
+// TestNoTapCostsNothing: where nobody taps nothing is allocated.
 func TestNoTapCostsNothing(t *testing.T) {
 	h, _ := newTestHost(t)
-	client := &hook.Client{ID: "c1"}
-	batch := []*hook.PublishRequest{{Client: client, Message: keep("a/b", "text", 1)}}
-	e := &hook.Event{Point: hook.Published, Client: client, Message: batch[0].Message}
+	e := &hook.Event{Point: hook.Published, Client: &hook.Client{ID: "c1"}, Message: keep("a/b", "text", 1)}
+	w := new(publishing)
 	n := testing.AllocsPerRun(100, func() {
-		h.Publish(batch, nil)
+		h.tapped(w, pluginv1.PointInterceptPublish)
 		h.Observe(e)
 	})
 	if n > 0 {

@@ -192,6 +192,9 @@ func shareCompiled(t testing.TB, cache string) {
 	shared := filepath.Join(filepath.Dir(patchbay), "plugin-cache")
 	compiled.Lock()
 	defer compiled.Unlock()
+	if _, err := os.Stat(shared); err != nil && raceEnabled {
+		compileModules(t, shared)
+	}
 	if _, err := os.Stat(shared); err == nil {
 		if err := errors.Join(os.CopyFS(cache, os.DirFS(shared)), os.Chmod(cache, 0o700)); err != nil {
 			t.Fatal(err)
@@ -207,6 +210,23 @@ func shareCompiled(t testing.TB, cache string) {
 			}
 		}
 	})
+}
+
+// compileModules has a broker without the race detector, under which it takes minutes,
+// compile the modules.
+func compileModules(t testing.TB, shared string) {
+	p, b := plugins(t), newBroker(t, "")
+	b.program = filepath.Join(filepath.Dir(patchbay), "patchbay-without-race")
+	if err := build(nil, "-ldflags=-s -w", "-o", b.program, "."); err != nil {
+		t.Fatal(err)
+	}
+	b.configure(oneListener + "plugins:\n  - {name: garbage, path: " + p.garbageWASM + "}\n" + p.entry("test", pluginhost.WASM, "optional: false"))
+	b.begin(nil, "serve", "--config", b.file, "--set", "admin.listen=127.0.0.1:0", "--set", "log.format=json")
+	b.ready()
+	b.stop()
+	if err := os.CopyFS(shared, os.DirFS(filepath.Join(b.dir, "patchbay-data", "plugin-cache"))); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // putFile puts a file in the place of another, at once.

@@ -140,8 +140,8 @@ func (w *swapper) run(n int) {
 		switch {
 		case w.runtime == pluginhost.Builtin && i%3 == 1:
 			w.configure(i%2 == 0)
-		case w.runtime != pluginhost.Builtin && i%5 == 1:
-			w.replaceFile()
+		case w.runtime != pluginhost.Builtin && i%5 == 1 && (w.runtime != pluginhost.WASM || !raceEnabled):
+			w.replaceFile() // which is compiled: with the race detector that takes minutes
 		case w.runtime != pluginhost.Builtin && i%5 == 3:
 			w.changeSettings()
 		default:

@@ -76,8 +76,9 @@ func built(t *testing.T) string {
 // each with the kit for authors, and in the runtime of the broker.
 func eachModule(t *testing.T, test func(t *testing.T, r plugintest.Runner)) {
 	eachFile(t, func(t *testing.T, file string) {
-		t.Run("kit", func(t *testing.T) { test(t, plugintest.Wasm(file)) })
-		t.Run("broker", func(t *testing.T) { test(t, inBroker(t, file)) })
+		for _, r := range runners(t, file) {
+			t.Run(r.Name, func(t *testing.T) { test(t, r) })
+		}
 	})
 }
 
@@ -86,15 +87,23 @@ func eachFile(t *testing.T, test func(t *testing.T, file string)) {
 	t.Run("source", func(t *testing.T) { test(t, built(t)) })
 }
 
-// inBroker opens the module as the broker does.
-func inBroker(t *testing.T, file string) plugintest.Runner {
+// opened are the runners of a file: a module is compiled once.
+var opened = map[string][]plugintest.Runner{}
+
+// runners open the module with the kit for authors, and as the broker does.
+func runners(t *testing.T, file string) []plugintest.Runner {
 	t.Helper()
-	m, err := wasm.LoadFile(t.Context(), file, wasm.Options{Now: plugintestNow})
-	if err != nil {
-		t.Fatal(err)
+	if opened[file] == nil {
+		m, err := wasm.LoadFile(context.Background(), file, wasm.Options{Now: plugintestNow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kit := plugintest.Wasm(file)
+		kit.Name = "kit"
+		open := func(ctx context.Context, h v1host.Service) (instance.Plugin, error) { return m.Open(ctx, h) }
+		opened[file] = []plugintest.Runner{kit, {Name: "broker", Open: open}}
 	}
-	t.Cleanup(func() { m.Close() })
-	return plugintest.Runner{Name: "broker", Open: func(ctx context.Context, h v1host.Service) (instance.Plugin, error) { return m.Open(ctx, h) }}
+	return opened[file]
 }
 
 // now is the time of plugintest's clock.

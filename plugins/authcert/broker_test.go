@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,7 +97,8 @@ func (s *site) tls(cert *tls.Certificate) *tls.Config {
 // stream makes a net.Conn of a WebSocket.
 type stream struct {
 	*websocket.Conn
-	rest []byte
+	rest    []byte
+	writing sync.Mutex // paho writes from several goroutines
 }
 
 func (s *stream) Read(b []byte) (int, error) {
@@ -113,6 +115,8 @@ func (s *stream) Read(b []byte) (int, error) {
 }
 
 func (s *stream) Write(b []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	return len(b), s.WriteMessage(websocket.BinaryMessage, b)
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,7 +45,8 @@ var anyServer = &tls.Config{InsecureSkipVerify: true}
 // stream makes a net.Conn of a WebSocket.
 type stream struct {
 	*websocket.Conn
-	rest []byte
+	rest    []byte
+	writing sync.Mutex // paho writes from several goroutines
 }
 
 func (s *stream) Read(b []byte) (int, error) {
@@ -61,6 +63,8 @@ func (s *stream) Read(b []byte) (int, error) {
 }
 
 func (s *stream) Write(b []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	return len(b), s.WriteMessage(websocket.BinaryMessage, b)
 }
 

@@ -20,14 +20,14 @@ import (
 
 // brokerProcess is the whole program, which can be killed.
 type brokerProcess struct {
-	t              *testing.T
+	t              testing.TB
 	program, conf  string
 	addr, dir, log string
 	cmd            *exec.Cmd
 	peak           int // KiB of resident memory, the plugin's process included
 }
 
-func newProcess(t *testing.T, program, name, plugins string) *brokerProcess {
+func newProcess(t testing.TB, program, name, plugins string) *brokerProcess {
 	t.Helper()
 	b := &brokerProcess{t: t, program: program, addr: freeAddr(t), dir: filepath.Join(t.TempDir(), name)}
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
@@ -105,13 +105,14 @@ type tap struct {
 	got  []string       // topic and number, in order
 	seen map[string]int // how often
 	ack  map[string]bool
+	out  int // published, and not answered
 }
 
 func newTap(ctx context.Context, addr, id string, filters ...string) *tap {
 	s, _ := mqtt.ParseServer("mqtt://" + addr)
 	o := mqtt.Options{
 		Servers: []*mqtt.Server{s}, Versions: []mqtt.Version{mqtt.V5}, ClientID: id, SessionExpiry: 3600, KeepAlive: 30 * time.Second,
-		ConnectTimeout: 2 * time.Second, ReceiveMaximum: 1000, MaxInflight: 64, MaxPacket: 1 << 20, RetryMin: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond,
+		ConnectTimeout: 2 * time.Second, ReceiveMaximum: 1000, MaxInflight: 500, MaxPacket: 1 << 20, RetryMin: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond,
 	}
 	for _, f := range filters {
 		o.Subscribe = append(o.Subscribe, mqtt.Subscription{Filter: f, QoS: 1})
@@ -141,13 +142,23 @@ func newTap(ctx context.Context, addr, id string, filters ...string) *tap {
 // publish publishes, and notes when it is acknowledged.
 func (x *tap) publish(topic, payload string) {
 	key := topic + " " + payload
+	x.mu.Lock()
+	x.out++
+	x.mu.Unlock()
 	x.link.Publish([]*mqtt.Outgoing{{Message: mqtt.Message{Topic: topic, Payload: []byte(payload), QoS: 1}, Done: func(code byte, _ string) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.out--
 		if code < 0x80 {
-			x.mu.Lock()
 			x.ack[key] = true
-			x.mu.Unlock()
 		}
 	}}})
+}
+
+func (x *tap) waiting() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.out
 }
 
 func (x *tap) acknowledged() map[string]bool {
@@ -173,11 +184,11 @@ func (x *tap) missing(want map[string]bool, topic string) (n int, example string
 }
 
 // The broker, the plugin's process and the other broker are killed, and the network
-// between them is cut, while there is load: PATCHBAY_KILLS says how often each.
+// between them is cut, while there is load: BRIDGE_KILLS says how often each.
 func TestKills(t *testing.T) {
-	kills, _ := strconv.Atoi(os.Getenv("PATCHBAY_KILLS"))
+	kills, _ := strconv.Atoi(os.Getenv("BRIDGE_KILLS"))
 	if kills == 0 {
-		t.Skip("PATCHBAY_KILLS=50 kills each of the processes 50 times, for about 5 minutes")
+		t.Skip("BRIDGE_KILLS=50 kills each of the processes 50 times, for about 5 minutes")
 	}
 	program := filepath.Join(t.TempDir(), "patchbay")
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/patchbay").CombinedOutput(); err != nil {
@@ -189,6 +200,7 @@ func TestKills(t *testing.T) {
   - name: b
     plugin: bridge-mqtt
     runtime: process
+    optional: true # a plugin that is killed while the broker starts does not end that
     config:
       loops: {node: here}
       remote: {name: there, servers: ["mqtt://%s"], keep_alive: 2s, connect_timeout: 1s, retry_min: 20ms, retry_max: 200ms}
@@ -211,7 +223,7 @@ func TestKills(t *testing.T) {
 			case <-time.After(2 * time.Millisecond):
 			}
 			pub.publish([]string{"plain/1", "plain/2", "sure/1", "sure/2"}[sent%4], strconv.Itoa(sent))
-			for sent-len(pub.acknowledged()) > 2000 { // of a load, not a flood
+			for pub.waiting() > 2000 { // of a load, not a flood
 				select {
 				case <-stop:
 					return
@@ -266,12 +278,15 @@ func TestKills(t *testing.T) {
 	// Every message that was acknowledged gets there.
 	eventuallyIn(t, 2*time.Minute, "everything acknowledged is there", func() bool {
 		here.measure()
-		if len(pub.acknowledged()) < sent {
+		if pub.waiting() > 0 {
 			return false
 		}
 		n, _ := far.missing(pub.acknowledged(), "")
 		return n == 0
 	})
+	if n := len(pub.acknowledged()); n < sent/2 {
+		t.Errorf("%d of %d were acknowledged", n, sent)
+	}
 	inOrder(t, far.snapshot())
 	// What was acknowledged with after_remote is there without this broker.
 	for i := range kills {

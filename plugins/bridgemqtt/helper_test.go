@@ -2,9 +2,11 @@ package bridgemqtt
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +22,9 @@ import (
 	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/transport"
 	"github.com/patchbay-mq/patchbay/pluginhost"
+	"github.com/patchbay-mq/patchbay/plugins/internal/bridge"
 	"github.com/patchbay-mq/patchbay/sdk"
+	"github.com/patchbay-mq/patchbay/sdk/plugintest"
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
 )
 
@@ -63,6 +67,7 @@ type node struct {
 	addr   string
 	log    *logs
 	specs  []pluginhost.Spec
+	grants []string // Topic Filters that bridges may publish to; none: all
 }
 
 // program is the plugin as a program, built once.
@@ -81,7 +86,8 @@ var program = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if file, err := program(); err == nil && built {
+	if built { // or program would build it now
+		file, _ := program()
 		os.RemoveAll(filepath.Dir(file))
 	}
 	os.Exit(code)
@@ -144,7 +150,7 @@ func (n *node) bridge(rt pluginhost.Runtime, name, config string) {
 	n.t.Helper()
 	s := pluginhost.Spec{
 		Name: name, Plugin: "bridge-mqtt", Source: "plugins[0]", Runtime: rt, Config: []byte(config),
-		Grants: []pluginv1.Grant{{Name: "publish"}, {Name: "retained"}},
+		Grants: []pluginv1.Grant{{Name: "publish", TopicFilters: n.grants}, {Name: "retained"}},
 	}
 	if rt == pluginhost.Process {
 		file, err := program()
@@ -172,7 +178,8 @@ func (n *node) bridge(rt pluginhost.Runtime, name, config string) {
 func (n *node) connected(name string) {
 	n.t.Helper()
 	eventually(n.t, n.name+"'s bridge "+name+" is connected", func() bool {
-		return strings.Contains(n.log.String(), "msg=connected plugin="+name) || strings.Contains(n.log.String(), "connected")
+		r := n.status(name).Remotes
+		return len(r) == 1 && r[0].Connected
 	})
 }
 
@@ -266,4 +273,25 @@ func short(list []*paho.Publish) []string {
 		out = append(out, p.Topic+" "+string(p.Payload))
 	}
 	return out
+}
+
+// status is the bridge's page "status".
+func (n *node) status(name string) (s bridge.Status) {
+	n.t.Helper()
+	w := httptest.NewRecorder()
+	n.host.ServeHTTP(w, httptest.NewRequest("GET", "/plugins/"+name+"/status", nil))
+	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil {
+		n.t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+	}
+	return s
+}
+
+// refusal is the first problem of a config.
+func refusal(t testing.TB, config string) string {
+	t.Helper()
+	_, res := plugintest.StartResponse(t, plugintest.Builtin(Plugin()), plugintest.NewHost(), config)
+	if len(res.Problems) == 0 {
+		return "taken"
+	}
+	return res.Problems[0].Pointer + " " + res.Problems[0].Message
 }

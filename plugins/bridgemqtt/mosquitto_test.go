@@ -30,6 +30,12 @@ func freeAddr(t testing.TB) string {
 // startMosquitto runs a Mosquitto.
 func startMosquitto(t testing.TB, config string) (addr string) {
 	t.Helper()
+	addr, _ = startMosquittoPID(t, config)
+	return addr
+}
+
+func startMosquittoPID(t testing.TB, config string) (addr string, pid int) {
+	t.Helper()
 	file, err := exec.LookPath("mosquitto")
 	if err != nil {
 		t.Skip("no mosquitto here")
@@ -64,7 +70,7 @@ func startMosquitto(t testing.TB, config string) (addr string) {
 		}
 		return err == nil
 	})
-	return addr
+	return addr, cmd.Process.Pid
 }
 
 // Mosquitto as the other broker, in both versions: with 3.1.1 it is told that this is a
@@ -106,7 +112,7 @@ func TestRing(t *testing.T) {
 	two.bridge(pluginhost.Process, "to-m", fmt.Sprintf(config, "m", m))
 	for _, n := range []*node{one, two} {
 		for _, s := range n.specs {
-			eventually(t, n.name+" "+s.Name, func() bool { return strings.Contains(n.log.String(), "msg=connected plugin="+s.Name) })
+			n.connected(s.Name)
 		}
 	}
 	clients := []*client{connect(t, one.addr, "c").subscribe("#"), connect(t, two.addr, "c").subscribe("#"), connect(t, m, "c").subscribe("#")}

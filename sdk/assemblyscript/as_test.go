@@ -59,7 +59,7 @@ func codec(t testing.TB) *codectest.Guest {
 }
 
 func TestVectors(t *testing.T)   { codec(t).Vectors(t, vectors) }
-func TestMutations(t *testing.T) { codec(t).Mutations(t, vectors, 20_000) }
+func TestMutations(t *testing.T) { codec(t).Mutations(t, vectors, 10_000) }
 func TestJSON(t *testing.T)      { codec(t).JSON(t) }
 func TestPlugin(t *testing.T)    { codectest.Plugin(t, build(t, "testplugin")) }
 
@@ -127,13 +127,13 @@ func connect(password string) *pluginv1.Batch {
 func TestMemory(t *testing.T) {
 	p := open(t, build(t, "auth"), `{"password":"hush"}`)
 	b, a := connect("hush"), new(pluginv1.Answer)
-	for range 20_000 {
+	for range 5_000 {
 		if err := process(p, b, a); err != nil || a.Verdicts[0].Action != pluginv1.ActionAllow {
 			t.Fatal(a, err)
 		}
 	}
 	b = connect(strings.Repeat("x", 60_000))
-	for range 300 {
+	for range 100 {
 		if err := process(p, b, a); err != nil || a.Verdicts[0].Action != pluginv1.ActionDeny {
 			t.Fatal(a, err)
 		}

@@ -78,6 +78,15 @@ func build(source string, flags ...string) (file string, err error) {
 	return file, nil
 }
 
+// needFast skips the test under the race detector: wazero takes minutes then to compile what Rust's library brings along, and a
+// module runs on one goroutine.
+func needFast(t testing.TB) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("takes minutes under the race detector, and has one goroutine")
+	}
+}
+
 // need skips the test where there is no compiler, unless tools are required.
 func need(t testing.TB, err error) {
 	t.Helper()
@@ -94,6 +103,7 @@ var codecModule = sync.OnceValues(func() (string, error) { return build("testdat
 
 func codec(t testing.TB) *codectest.Guest {
 	t.Helper()
+	needFast(t)
 	file, err := codecModule()
 	need(t, err)
 	return codectest.Open(t, file)

@@ -31,7 +31,7 @@ func (p *plugin) misbehave(ctx context.Context, word string) error {
 		os.Exit(3)
 	case "eat":
 		limitMemory()
-		for all := []byte(nil); ; {
+		for all := []byte{0}; len(all) > 0; {
 			all = append(all, make([]byte, 1<<20)...) // copied, and so touched
 		}
 	case "spin":

@@ -83,7 +83,7 @@ func (t *Template) compile(s string, e escape) error {
 	for i := 0; i < len(s); {
 		begin := strings.Index(s[i:], "${")
 		if begin < 0 {
-			quoted = t.add(s[i:], quoted)
+			t.add(s[i:], quoted)
 			break
 		}
 		at := i + begin

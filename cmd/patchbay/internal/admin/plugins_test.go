@@ -21,6 +21,7 @@ type fakePlugins struct {
 	metrics []pluginhost.Metric
 	trouble error
 	calls   []string
+	taps    taps
 }
 
 func (f *fakePlugins) List() (list []pluginhost.Info) {
@@ -54,8 +55,6 @@ func (f *fakePlugins) change(ctx context.Context, what, name, state string) erro
 	}
 	return fmt.Errorf("%w: %q", pluginhost.ErrNoPlugin, name)
 }
-
-func (f *fakePlugins) Tap(pluginhost.Tap) (func(), error) { return func() {}, f.trouble }
 
 func (f *fakePlugins) Reload(ctx context.Context, name string) error {
 	return f.change(ctx, "reload", name, "serving")

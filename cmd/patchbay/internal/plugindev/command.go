@@ -32,6 +32,8 @@ func (e usageError) Unwrap() error { return e.error }
 // command completes a command. Ctrl-C ends its context.
 func command(cmd *cobra.Command, args cobra.PositionalArgs, run func(ctx context.Context, cmd *cobra.Command, args []string) error) *cobra.Command {
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	// Those of `patchbay plugin` are for commands that speak to a broker.
+	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), "{{if .HasAvailableInheritedFlags}}", "{{if false}}"))
 	cmd.Args = func(cmd *cobra.Command, a []string) error {
 		if err := args(cmd, a); err != nil {
 			return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}

@@ -127,15 +127,6 @@ func write(t testing.TB, file, text string) {
 	}
 }
 
-func copyFile(t testing.TB, from, to string) {
-	t.Helper()
-	content, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, to, string(content))
-}
-
 // The project that most tests use: a plugin in Go, which is always here.
 var sample struct {
 	once sync.Once

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -101,6 +102,22 @@ func TestErrorsThatTeach(t *testing.T) {
 	refused(t, 1, dir, []string{"plugin", "test", "--replay", "events"},
 		"events:1: ", "out of fuel: the call may use 1,020,000 units, about 3.06 ms of computing; it loops without end", "main.(*plugin).Publish",
 		"events:2: ", "panic: no way", "events:3: ", "out of memory", "events:4: intercept_publish, fine, 1 bytes: continue", "4 batches, 3 failed")
+
+	// The same in a broker: in its log, and to who looks on.
+	p := begin(t, dir, "plugin", "run", "--listen", "tcp://127.0.0.1:0")
+	p.says(p.stderr, "Ctrl-C ends")
+	port := tcpAddress.FindStringSubmatch(p.stderr.String())[1]
+	for topic, words := range map[string]string{"loop": "it loops without end", "panic": "panic: no way", "memory": "out of memory"} {
+		must(t, dir, "pub", "-h", "127.0.0.1", "-p", port, "-t", topic, "-m", "x", "-q", "1")
+		p.says(p.stdout, words)
+		// The log has a line a second.
+		eventually(t, "the log tells "+words, func() bool {
+			must(t, dir, "pub", "-h", "127.0.0.1", "-p", port, "-t", topic, "-m", "x", "-q", "1")
+			return regexp.MustCompile(`the plugin has failed.* hook=intercept_publish policy=continue .*` + regexp.QuoteMeta(words)).MatchString(p.stderr.String())
+		})
+	}
+	contains(t, p.stdout.String(), "→ FAILED: the failure policy answers", "main.(*plugin).Publish")
+	must(t, dir, "pub", "-h", "127.0.0.1", "-p", port, "-t", "fine", "-m", "x", "-q", "1")
 }
 
 func TestInspect(t *testing.T) {

@@ -131,7 +131,7 @@ const (
 func (l *Link) Run(ctx context.Context) {
 	pause := l.o.RetryMin
 	for {
-		err, lasted := l.round(ctx)
+		lasted, err := l.round(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -153,20 +153,20 @@ func (l *Link) Run(ctx context.Context) {
 
 // round tries the servers in turn until one lets the client in, and stays there. It
 // returns why that has ended, or why the last one has refused, and how long it has lasted.
-func (l *Link) round(ctx context.Context) (err error, lasted time.Duration) {
+func (l *Link) round(ctx context.Context) (lasted time.Duration, err error) {
 	for i := range l.o.Servers {
 		if ctx.Err() != nil {
-			return ctx.Err(), 0
+			return 0, ctx.Err()
 		}
 		began := time.Now()
 		var ok bool
 		ok, err = l.session(ctx, i)
 		l.lost(err)
 		if ok {
-			return err, time.Since(began)
+			return time.Since(began), err
 		}
 	}
-	return err, 0
+	return 0, err
 }
 
 // lost notes that there is no connection.

@@ -2,10 +2,13 @@ package trial
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -180,18 +183,22 @@ func bits(v uint32, name func(bit uint32) string) string {
 	return " (" + strings.Join(names, "|") + ")"
 }
 
-// union keeps the order of both lists where it can.
+// union has the names of both lists, those of one element together.
 func union(a, b []string) []string {
 	out := slices.Clone(a)
-	for i, name := range b {
-		if slices.Contains(out, name) {
-			continue
+	for _, name := range b {
+		if !slices.Contains(a, name) {
+			out = append(out, name)
 		}
-		at := len(out)
-		if i > 0 {
-			at = slices.Index(out, b[i-1]) + 1
-		}
-		out = slices.Insert(out, at, name)
 	}
+	element := func(name string) int {
+		at, _, found := strings.Cut(name, ": ")
+		_, number, _ := strings.Cut(at, " ")
+		if n, err := strconv.Atoi(number); found && err == nil {
+			return n
+		}
+		return math.MaxInt // of none
+	}
+	slices.SortStableFunc(out, func(x, y string) int { return cmp.Compare(element(x), element(y)) })
 	return out
 }

@@ -213,14 +213,10 @@ func (p *Plugin) awaitHealth(ctx context.Context) error {
 
 // spec is what an operator would have to write to run the plugin like this.
 func (p *Plugin) spec() *pluginhost.Spec {
-	s := &pluginhost.Spec{
+	return &pluginhost.Spec{
 		Name: p.Manifest.Name, Source: "its entry", Runtime: p.Runtime, Path: p.Path, Config: json.RawMessage(p.options.Config),
-		Grants: Asked(p.Manifest, p.options.Deny),
+		Grants: Asked(p.Manifest, p.options.Deny), Revoked: p.options.Deny,
 	}
-	for _, name := range p.options.Deny {
-		s.Revoked = append(s.Revoked, name)
-	}
-	return s
 }
 
 // Asked are the grants that a manifest asks for, as they would be given, less some.
