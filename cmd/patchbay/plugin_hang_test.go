@@ -5,7 +5,6 @@ package main_test
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,9 +66,6 @@ func TestPluginObserverHangs(t *testing.T) {
 func TestPluginHangsAsAWhole(t *testing.T) {
 	if !*pluginLong {
 		t.Skip("takes minutes: -args -plugin.long")
-	}
-	if runtime.GOOS == "windows" {
-		t.Skip("no signals there")
 	}
 	t.Parallel()
 	built := plugins(t)

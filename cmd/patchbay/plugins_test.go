@@ -235,7 +235,14 @@ func TestPluginInProcess(t *testing.T) {
 	}
 	alice := mustConnect5(t, b.target("tcp", nil), "alice", as("alice", "U*U"))
 	roundTrip(t, alice, "one/alice/x")
-	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
+	signal := func(pid int, s os.Signal) error {
+		child, err := os.FindProcess(pid)
+		if err != nil {
+			return err
+		}
+		return child.Signal(s)
+	}
+	if err := signal(first.PID, os.Kill); err != nil {
 		t.Fatal(err)
 	}
 	var second pluginhost.Info
@@ -248,7 +255,7 @@ func TestPluginInProcess(t *testing.T) {
 	}
 	roundTrip(t, mustConnect5(t, b.target("tcp", nil), "again", as("alice", "U*U")), "one/alice/y")
 	b.stop()
-	eventually(t, patience, func() bool { return errors.Is(syscall.Kill(second.PID, 0), syscall.ESRCH) }, "the plugin's process has ended")
+	eventually(t, patience, func() bool { return errors.Is(signal(second.PID, syscall.Signal(0)), os.ErrProcessDone) }, "the plugin's process has ended")
 }
 
 // TestPluginFolder: a module or program that is dropped in starts, a new one takes its

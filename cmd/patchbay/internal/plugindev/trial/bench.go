@@ -19,7 +19,7 @@ type Figures struct {
 	Batch int    `json:"batch"`
 	Calls int    `json:"calls"`
 	// NsPerCall and NsPerEvent are nanoseconds of wall-clock time, all of the host's work
-	// on a call included.
+	// on a call included; the median.
 	NsPerCall  float64 `json:"ns_per_call"`
 	NsPerEvent float64 `json:"ns_per_event"`
 	// FuelPerEvent is 0 where it is not known, as for programs.
@@ -32,6 +32,10 @@ type Figures struct {
 
 // BenchSizes are the sizes of batches that Bench tries.
 var BenchSizes = []int{1, 16, 64}
+
+// blockTime is how long calls are made between two looks at the clock. What counts is the
+// median of blocks: a busy machine spoils some of them.
+const blockTime = 200 * time.Microsecond
 
 // maxHostCalls ends a measurement: the host keeps what it was called with.
 const maxHostCalls = 20_000
@@ -179,20 +183,30 @@ func (p *Plugin) measure(ctx context.Context, f *Figures, each time.Duration, ca
 		}
 	}
 	before, instances := p.host.count(), p.instances()
-	begin := time.Now()
-	for n := 16; ; n *= 2 {
+	var blocks []float64
+	for begin, n := time.Now(), 1; time.Since(begin) < each && ctx.Err() == nil; {
+		block := time.Now()
 		for range n {
 			if err := p.wait(ctx, call); err != nil {
 				return err
 			}
 		}
+		took := time.Since(block)
 		f.Calls += n
-		if time.Since(begin) > each || p.host.count()-before > maxHostCalls || ctx.Err() != nil {
+		if took < blockTime && len(blocks) == 0 { // too short to be measured well
+			n *= 2
+			continue
+		}
+		blocks = append(blocks, float64(took)/float64(n))
+		if len(blocks)%16 == 0 && p.host.count()-before > maxHostCalls {
 			break
 		}
 	}
-	took := float64(time.Since(begin))
-	f.NsPerCall = took / float64(f.Calls)
+	if len(blocks) == 0 {
+		return fmt.Errorf("%s are not enough for a measurement", each)
+	}
+	slices.Sort(blocks)
+	f.NsPerCall = blocks[len(blocks)/2]
 	f.NsPerEvent = f.NsPerCall / float64(f.Batch)
 	f.FuelPerEvent, f.MemoryBytes = p.used(instances, f.Batch)
 	return ctx.Err()
