@@ -34,7 +34,7 @@ type Remote struct {
 	SessionExpiry  sdk.Duration      `json:"session_expiry" doc:"How long the other broker keeps messages for a bridge that is away." default:"7d" min:"0s" max:"10000d"`
 	ReceiveMaximum uint16            `json:"receive_maximum" doc:"How many messages of QoS 1 and 2 may come that are not yet acknowledged." default:"500" min:"1"`
 	MaxInflight    int               `json:"max_inflight" doc:"How many messages of QoS 1 and 2 may go that are not yet acknowledged. The other broker may allow less." default:"500" min:"1" max:"10000"`
-	MaxPacket      sdk.Size          `json:"max_packet" doc:"The largest packet that is taken from the other broker." default:"16MiB" min:"1KiB" max:"256MiB"`
+	MaxPacket      sdk.Size          `json:"max_packet" doc:"The largest packet that is taken from the other broker." default:"16MiB" min:"1KiB" max:"28MiB"`
 	RetryMin       sdk.Duration      `json:"retry_min" doc:"Pause when no server lets the bridge in; it doubles each time." default:"500ms" min:"10ms"`
 	RetryMax       sdk.Duration      `json:"retry_max" doc:"The longest pause." default:"30s" min:"10ms" max:"1h"`
 	Failback       sdk.Duration      `json:"failback" doc:"While not with the first server: how often to look whether that is back. 0s is never." default:"1m" min:"0s"`

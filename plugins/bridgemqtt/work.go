@@ -34,6 +34,7 @@ type work struct {
 
 	subscriptions []string // filters at the remote broker
 	refused       atomic.Pointer[string]
+	failed        atomic.Bool // a connection could not be made, and that was said
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -181,6 +182,8 @@ func (w *work) changed(s mqtt.State) {
 		log.Info("connected", "remote", w.c.Remote.Name, "server", s.Server, "version", s.Version.String(), "session_present", s.Resumed)
 	case was:
 		log.Warn("the connection is lost", "remote", w.c.Remote.Name, "error", s.Err)
+	case !w.failed.Swap(true): // once; Health says it from now on
+		log.Warn("no connection yet", "remote", w.c.Remote.Name, "error", s.Err)
 	}
 }
 

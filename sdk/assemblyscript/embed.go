@@ -6,5 +6,5 @@ import "embed"
 
 // Files has the folder patchbay, from which plugins import.
 //
-//go:embed patchbay
+//go:embed README.md patchbay
 var Files embed.FS

@@ -6,5 +6,5 @@ import "embed"
 
 // Files are the SDK's: headers in include, the library in src.
 //
-//go:embed include src
+//go:embed README.md include src
 var Files embed.FS

@@ -6,5 +6,5 @@ import "embed"
 
 // Files are those of the crate.
 //
-//go:embed Cargo.toml src
+//go:embed README.md Cargo.toml src
 var Files embed.FS

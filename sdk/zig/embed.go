@@ -6,5 +6,5 @@ import "embed"
 
 // Files are those of the Zig package.
 //
-//go:embed build.zig build.zig.zon src
+//go:embed README.md build.zig build.zig.zon src
 var Files embed.FS

@@ -384,6 +384,7 @@ func TestRefusedRoutes(t *testing.T) {
 		`[{"name":"a","filters":["a"]},{"name":"a","filters":["b"]}]`:   "/routes/1/name the route 0 has",
 		`[{"name":"a","filters":["a"],"min_qos":3}]`:                    "/routes/0/min_qos",
 		`[{"name":"a","filters":["a"],"batch_messages":2000}]`:          "/routes/0/batch_messages",
+		`[{"name":"a","filters":["$SYS/#","$x/a"]}]`:                    "/routes/0/filters/1 \"$x/a\"",
 		`[{"name":"a","filters":["$share/g/a"]}]`:                       "/routes/0/filters/0",
 	} {
 		_, res := plugintest.StartResponse(t, plugintest.Builtin(p), plugintest.NewHost(), `{"routes":`+routes+`}`)

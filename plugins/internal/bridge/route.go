@@ -56,7 +56,7 @@ type Route struct {
 	Ack             Ack            `json:"ack" doc:"When publishers get their acknowledgement: at_once (the message is safe in the queue of the route), or after_remote (the other side has it)." default:"at_once"`
 	AckTimeout      sdk.Duration   `json:"ack_timeout" doc:"With after_remote: how long that may take before the publisher is refused. The message goes over all the same." default:"30s" min:"1s" max:"50s"`
 	BatchMessages   uint32         `json:"batch_messages" doc:"How many messages are handed over at once." default:"256" min:"1" max:"1024"`
-	BatchBytes      sdk.Size       `json:"batch_bytes" doc:"How large their payloads may be together." default:"1MiB" max:"64MiB"`
+	BatchBytes      sdk.Size       `json:"batch_bytes" doc:"How large their payloads may be together." default:"1MiB" max:"16MiB"`
 	MaxAttempts     uint32         `json:"max_attempts" doc:"How often a message is tried that the other side has trouble with, before it becomes a dead letter. 0 is without end. Outages do not count." default:"0"`
 	DeadLetterTopic string         `json:"dead_letter_topic" doc:"Topic to which dead letters are published. Absent: they are dropped, counted and logged."`
 	RetryMin        sdk.Duration   `json:"retry_min" doc:"Pause after the first failure; it doubles each time." default:"500ms" min:"10ms"`
@@ -78,6 +78,8 @@ func (r *Route) Check(at string) (problems []error) {
 	for i, f := range r.Filters {
 		if err := CheckFilter(f); err != nil {
 			problem("filters/"+strconv.Itoa(i), "%v", err)
+		} else if strings.HasPrefix(f, "$") && !strings.HasPrefix(f, "$SYS/") {
+			problem("filters/"+strconv.Itoa(i), "%q: of topics that begin with \"$\" only those below $SYS/ can be had", f)
 		}
 	}
 	if r.DeadLetterTopic != "" {

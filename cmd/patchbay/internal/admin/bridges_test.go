@@ -19,7 +19,7 @@ func (b bridging) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "plugin is not running")
 		return
 	}
-	fmt.Fprint(w, `{"bridge":"bridge-mqtt","remotes":[{"name":"hq","address":"mqtt://hq:1883","connected":true}],"routes":[
+	fmt.Fprint(w, `{"bridge":"bridge-mqtt","remotes":[{"name":"hq","address":"mqtt://hq:1883","connected":true},{"name":"hq2","connected":false,"error":"away"}],"routes":[
 		{"name":"up","direction":"out","filters":["a/#"],"ack":"after_remote","messages":1234,"bytes":10,"rate":2.55,"errors":1,"refused":3,"oldest_unsent_seconds":5,"last_error":"too\nlong","last_error_time":"2026-01-01T00:00:00Z"},
 		{"name":"down","direction":"in","messages":7}]}`)
 }
@@ -42,7 +42,7 @@ func TestBridgeStatus(t *testing.T) {
 	}
 	wantContains(t, rows[0], "BRIDGE", "BACKLOG", "OLDEST", "GIVEN-UP")
 	for i, want := range []string{
-		"to-hq serving up out after_remote 1,234 2.5/s 1,500 1m1s 1 3 too…", "to-hq serving down in - 7 0.0/s - - 0 0",
+		"to-hq serving up out after_remote 1,234 2.5/s 1,500 1m1s 1 3 too…", "to-hq serving down in - 7 0.0/s - - 0 0 remote hq2: away",
 		"sick failed up out - 0 0.0/s 3 - 0 0 Service Unavailable: plugin is not running",
 	} {
 		if got := strings.Join(strings.Fields(rows[i+1]), " "); got != want {

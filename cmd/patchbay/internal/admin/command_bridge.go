@@ -61,17 +61,27 @@ func (t *target) bridgeStatus(ctx context.Context, c *caller, cmd *cobra.Command
 	return errors.Join(table.end(), err)
 }
 
+// problem is what is wrong with the bridge as a whole.
+func (b *bridgeStatus) problem() string {
+	for _, r := range b.Remotes {
+		if !r.Connected && b.Error == "" && b.Health == "" {
+			return "remote " + r.Name + ": " + cmp.Or(r.Error, "not connected")
+		}
+	}
+	return cmp.Or(b.Error, b.Health)
+}
+
 // rows adds a row for each route.
 func (b *bridgeStatus) rows(table *table) error {
 	if len(b.Routes) == 0 {
-		return table.add(clean(b.Name), b.State, "-", "-", "-", "-", "-", "-", "-", "-", "-", short(cmp.Or(b.Error, b.Health)))
+		return table.add(clean(b.Name), b.State, "-", "-", "-", "-", "-", "-", "-", "-", "-", short(b.problem()))
 	}
 	for _, r := range b.Routes {
 		oldest := "-"
 		if r.OldestUnsent > 0 {
 			oldest = duration(time.Duration(r.OldestUnsent * float64(time.Second)))
 		}
-		problem := cmp.Or(b.Error, b.Health)
+		problem := b.problem()
 		if r.LastError != "" && r.LastErrorTime.After(r.LastTime) {
 			problem = r.LastError
 		}

@@ -89,6 +89,9 @@ func makeProject(t *testing.T, language, kind string) {
 			t.Errorf("%s: %s", file, text)
 		}
 	}
+	if _, err := os.Stat(filepath.Join(dir, "patchbay", "README.md")); err != nil && language != "go" {
+		t.Error(err)
+	}
 	if !build(t, dir) {
 		return
 	}

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -98,10 +99,13 @@ func (p *Project) write(l *lang) error {
 			return err
 		}
 	}
-	if l.sdk != nil {
-		return p.copy(l.sdk, ".", "patchbay", nil)
+	if l.sdk == nil {
+		return p.goModule()
 	}
-	return p.goModule()
+	if err := p.copy(l.sdk, "README.md", "patchbay/README.md", nil); err != nil {
+		return err
+	}
+	return p.copy(l.sdk, cmp.Or(l.root, "."), "patchbay", nil)
 }
 
 // sampled are files of a template that belong into testdata.

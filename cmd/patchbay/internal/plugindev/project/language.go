@@ -22,6 +22,8 @@ type lang struct {
 	source, tools string
 	// sdk is what projects get a copy of, nil for Go.
 	sdk fs.FS
+	// root is the folder of sdk that becomes the project's folder patchbay; empty: all of it.
+	root string
 	// files are patterns of files by which a project of it is known.
 	files []string
 	// build makes the module b.out.
@@ -40,7 +42,7 @@ func languages() []*lang {
 		},
 		{
 			name: "assemblyscript", title: "AssemblyScript", source: "src/plugin.ts", tools: "AssemblyScript's compiler (`npm install`, or `npm install --global assemblyscript`)",
-			files: []string{"src/*.ts"}, sdk: within(as.Files, "patchbay"), build: buildAssemblyScript,
+			files: []string{"src/*.ts"}, sdk: as.Files, root: "patchbay", build: buildAssemblyScript,
 		},
 		{
 			name: "c", title: "C", source: "src/plugin.c", tools: "clang and wasm-ld (Debian: `clang` and `lld`)",
@@ -51,15 +53,6 @@ func languages() []*lang {
 			files: []string{"build.zig"}, sdk: zig.Files, build: buildZig,
 		},
 	}
-}
-
-// within is a folder of an SDK's files.
-func within(files fs.FS, dir string) fs.FS {
-	sub, err := fs.Sub(files, dir)
-	if err != nil {
-		panic(err) // the name is a constant
-	}
-	return sub
 }
 
 // Languages are the names of languages, as Create takes them.
