@@ -142,6 +142,7 @@ func (l *Link) begin(c *connection) {
 	first := !l.ever
 	l.ever, l.conn = true, c
 	resumed := c.ack.sessionPresent
+	subscribes := len(l.o.Subscribe) > 0 && (first || !resumed)
 	if !resumed {
 		l.in.forget()
 	}
@@ -149,7 +150,7 @@ func (l *Link) begin(c *connection) {
 		if first && resumed && len(l.o.Unsubscribe) > 0 {
 			b = appendUnsubscribe(b, c.version, idUnsubscribe, l.o.Unsubscribe)
 		}
-		if len(l.o.Subscribe) > 0 && (first || !resumed) {
+		if subscribes {
 			b = appendSubscribe(b, c.version, idSubscribe, l.subscriptions(c))
 		}
 		return b
@@ -158,8 +159,18 @@ func (l *Link) begin(c *connection) {
 	if l.o.Birth != nil {
 		l.out.list = append(l.out.list, &Outgoing{Message: *l.o.Birth, Done: func(byte, string) {}})
 	}
-	l.set(State{Connected: true, Server: c.server.String(), Version: c.version, Bridge: c.bridge, Resumed: resumed})
+	if !subscribes {
+		l.ready(c)
+	}
 	l.pump()
+}
+
+// ready says that a connection works: with all subscriptions, if there are any to make. It
+// is called with mu held.
+func (l *Link) ready(c *connection) {
+	if l.conn == c {
+		l.set(State{Connected: true, Server: c.server.String(), Version: c.version, Bridge: c.bridge, Resumed: c.ack.sessionPresent})
+	}
 }
 
 // subscriptions are those that a server understands.
@@ -303,7 +314,7 @@ func (c *connection) packet(h header) error {
 		if err != nil {
 			return err
 		}
-		c.link.subscribed(codes)
+		c.link.subscribed(c, codes)
 	case typeUnsuback, typePingresp:
 	case typeDisconnect:
 		code, reason, err := parseDisconnect(b)
@@ -321,7 +332,10 @@ func (c *connection) packet(h header) error {
 }
 
 // subscribed looks at the answer to SUBSCRIBE.
-func (l *Link) subscribed(codes []byte) {
+func (l *Link) subscribed(c *connection, codes []byte) {
+	l.mu.Lock()
+	l.ready(c)
+	l.mu.Unlock()
 	for i, code := range codes {
 		if code >= 0x80 && i < len(l.o.Subscribe) && l.o.Refused != nil {
 			l.o.Refused(l.o.Subscribe[i].Filter, code)
