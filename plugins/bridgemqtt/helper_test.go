@@ -29,7 +29,7 @@ import (
 )
 
 // wait is how long anything may take.
-const wait = 15 * time.Second
+const wait = time.Minute
 
 func eventually(t testing.TB, what string, fn func() bool) {
 	t.Helper()

@@ -64,7 +64,7 @@ func (w *work) take(x *mqtt.Incoming) (c come, ok bool) {
 	if r == nil { // a subscription of the session that an earlier config has made
 		return c, false
 	}
-	if w.echo != nil && w.echoing() && w.echo.comes(x.Topic, x.Payload) {
+	if w.echo != nil && x.Echo && w.echo.comes(x.Topic, x.Payload) {
 		return c, false
 	}
 	c = come{route: r, size: len(x.Payload)}

@@ -96,7 +96,6 @@ func (r *outRoute) begin(b *bridge.Batch) []*flight {
 		list = append(list, &f.Outgoing)
 	}
 	r.mu.Unlock()
-	r.w.noteEcho(list)
 	r.w.link.Publish(list)
 	return flights
 }
@@ -243,23 +242,4 @@ func properties(list []sdk.Pair) (pairs []mqtt.Pair, way string) {
 		}
 	}
 	return pairs, way
-}
-
-// noteEcho notes what goes to a server that sends it back.
-func (w *work) noteEcho(list []*mqtt.Outgoing) {
-	if w.echo == nil || !w.echoing() {
-		return
-	}
-	now := time.Now()
-	for _, x := range list {
-		if w.inRouteOf(x.Topic) != nil {
-			w.echo.send(x.Topic, x.Payload, now)
-		}
-	}
-}
-
-// echoing reports whether the server sends back what it gets.
-func (w *work) echoing() bool {
-	s, _ := w.link.State()
-	return s.Version == mqtt.V311 && !s.Bridge
 }

@@ -115,7 +115,6 @@ func (r *outRoute) fly(list []*flight) bool {
 	for i, f := range list {
 		out[i] = &f.Outgoing
 	}
-	r.w.noteEcho(out)
 	r.w.link.Publish(out)
 	for {
 		r.mu.Lock()

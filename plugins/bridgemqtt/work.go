@@ -82,6 +82,9 @@ func newWork(p *plugin, c *Config) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
+	if w.echo != nil {
+		o.Sending = w.sending
+	}
 	w.link = mqtt.New(*o)
 	return w, nil
 }
@@ -170,6 +173,13 @@ func (w *work) start() {
 func (w *work) stop() {
 	w.cancel()
 	w.done.Wait()
+}
+
+// sending notes what goes to a server that sends it back.
+func (w *work) sending(m *mqtt.Message) {
+	if w.inRouteOf(m.Topic) != nil {
+		w.echo.send(m.Topic, m.Payload, time.Now())
+	}
 }
 
 // changed is told of the connection.

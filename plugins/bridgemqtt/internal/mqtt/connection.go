@@ -54,6 +54,10 @@ func newConnection(l *Link, s *Server, nc net.Conn, v Version, bridge bool) *con
 	return c
 }
 
+// echoes reports whether the server sends back what it gets: MQTT 5 has No Local, and
+// bridges of 3.1.1 have their bit.
+func (c *connection) echoes() bool { return c.version == V311 && !c.bridge }
+
 // append has fn append to what is to be written.
 func (c *connection) append(fn func(b []byte) []byte) {
 	c.mu.Lock()

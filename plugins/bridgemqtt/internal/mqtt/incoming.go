@@ -15,6 +15,8 @@ type Incoming struct {
 	// has no payload (3.1.1 servers cannot be told).
 	Size     int
 	TooLarge bool
+	// Echo says that it may be one that this Link has published; see Options.Sending.
+	Echo bool
 
 	id   uint16
 	conn *connection
@@ -76,7 +78,7 @@ func (c *connection) publish(h header) error {
 	if err != nil {
 		return err
 	}
-	c.link.in.put(c, &Incoming{Message: p.Message, Size: h.remaining, TooLarge: tooLarge, id: p.id, conn: c})
+	c.link.in.put(c, &Incoming{Message: p.Message, Size: h.remaining, TooLarge: tooLarge, Echo: c.echoes(), id: p.id, conn: c})
 	return nil
 }
 

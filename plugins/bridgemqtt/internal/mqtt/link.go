@@ -50,6 +50,9 @@ type Options struct {
 	// Failback is how often a Link that is not with its first server looks whether that is
 	// back; 0 is never.
 	Failback time.Duration
+	// Sending is told of each message that goes to a server which sends it back where a
+	// subscription matches it. It must not block, nor call the Link, nor keep the message.
+	Sending func(m *Message)
 	// Changed is told of each change of State. It must not block, nor call the Link.
 	Changed func(State)
 	// Refused is told of subscriptions that the server refuses. It must not block.

@@ -182,18 +182,18 @@ func (l *Link) send(c *connection, x *Outgoing, window int) bool {
 		o.finish(x, CodeTooLarge, "")
 		return true
 	}
+	if m.QoS > 0 && o.count >= window {
+		return false
+	}
+	if l.o.Sending != nil && c.echoes() {
+		l.o.Sending(&m)
+	}
 	if m.QoS == 0 {
 		c.append(func(b []byte) []byte { return appendPublish(b, c.version, &m, 0, false) })
 		o.finish(x, 0, "")
 		return true
 	}
-	if o.count >= window {
-		return false
-	}
-	if x.id == 0 {
-		if len(o.ids) == 0 {
-			return false
-		}
+	if x.id == 0 { // there is one: the window is not larger than their number
 		x.id = o.ids[len(o.ids)-1]
 		o.ids = o.ids[:len(o.ids)-1]
 		o.byID[x.id] = x
