@@ -59,6 +59,7 @@ func TestOutages(t *testing.T) {
 		near := connect(t, here.addr, "near").subscribe("down/#")
 		here.bridge(rt, "b", fmt.Sprintf(`{"remote":{"name":"there","servers":["mqtt://%s"],"keep_alive":"2s","connect_timeout":"1s","retry_min":"20ms","retry_max":"200ms"},"routes":[
 			{"name":"up","filters":["up/#"],"batch_messages":64},{"name":"down","direction":"in","filters":["down/#"]}]}`, net.addr()))
+		here.connected("b") // and subscribed
 		const n = 400
 		up, down := []string{"up/1", "up/2"}, []string{"down/1", "down/2"}
 		var sent atomic.Int32

@@ -80,16 +80,17 @@ type Link struct {
 
 	mu      sync.Mutex
 	state   State
-	changed chan struct{} // closed with each change of state
-	conn    *connection   // nil: none
-	ever    bool          // there has been a connection
+	changed chan struct{}       // closed with each change of state
+	conn    *connection         // nil: none
+	ever    bool                // there has been a connection
+	spoke   map[*Server]attempt // how a server has let the client in before
 	out     outgoing
 	in      incoming
 }
 
 // New makes a Link, which Run brings to life.
 func New(o Options) *Link {
-	l := &Link{o: o, changed: make(chan struct{}), state: State{Since: time.Now(), Err: "not connected yet"}}
+	l := &Link{o: o, changed: make(chan struct{}), spoke: map[*Server]attempt{}, state: State{Since: time.Now(), Err: "not connected yet"}}
 	l.out.init(o.MaxInflight)
 	l.in.init()
 	return l
@@ -187,7 +188,14 @@ type attempt struct {
 	bridge  bool
 }
 
-func (l *Link) attempts() (list []attempt) {
+// attempts are the ways to try with a server. One that has let the client in before still
+// speaks that version: if it does not answer, that is not why.
+func (l *Link) attempts(s *Server) (list []attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a, ok := l.spoke[s]; ok {
+		return []attempt{a}
+	}
 	for _, v := range l.o.Versions {
 		if v == V311 && l.o.Bridge {
 			list = append(list, attempt{v, true})
@@ -202,20 +210,32 @@ func (l *Link) attempts() (list []attempt) {
 func (l *Link) session(ctx context.Context, server int) (ok bool, err error) {
 	s := l.o.Servers[server]
 	var c *connection
-	for _, a := range l.attempts() {
+	for _, a := range l.attempts(s) {
 		c, err = l.open(ctx, s, a.version, a.bridge)
-		if !errors.As(err, new(*refusedVersion)) {
+		var refused *refusedVersion
+		if !errors.As(err, &refused) {
 			break
+		}
+		if refused.said { // it has been changed, perhaps
+			l.mu.Lock()
+			delete(l.spoke, s)
+			l.mu.Unlock()
 		}
 	}
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", s, err)
 	}
+	l.mu.Lock()
+	l.spoke[s] = attempt{c.version, c.bridge}
+	l.mu.Unlock()
 	return true, fmt.Errorf("%s: %w", s, l.serve(ctx, c, server))
 }
 
 // refusedVersion is a server's refusal of a protocol version.
-type refusedVersion struct{ error }
+type refusedVersion struct {
+	error
+	said bool // by the server, which has not just closed the connection
+}
 
 // open dials a server and says CONNECT.
 func (l *Link) open(ctx context.Context, s *Server, v Version, bridge bool) (*connection, error) {
@@ -264,7 +284,7 @@ func (c *connection) connack() error {
 	if err != nil {
 		if c.version == V5 || c.bridge {
 			// Old servers close the connection when they do not know a version.
-			return &refusedVersion{fmt.Errorf("no CONNACK: %w", err)}
+			return &refusedVersion{fmt.Errorf("no CONNACK: %w", err), false}
 		}
 		return fmt.Errorf("no CONNACK: %w", err)
 	}
@@ -282,7 +302,7 @@ func (c *connection) connack() error {
 	case code == 0:
 		return nil
 	case c.version == V5 && (code == 0x84 || code == 0x01), c.version == V311 && code == 0x01:
-		return &refusedVersion{fmt.Errorf("the server does not speak MQTT %s", c.version)}
+		return &refusedVersion{fmt.Errorf("the server does not speak MQTT %s", c.version), true}
 	default:
 		return fmt.Errorf("the server refuses the connection: %s", reasonText(c.version, code, c.ack.reason))
 	}

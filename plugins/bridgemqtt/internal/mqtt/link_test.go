@@ -468,3 +468,23 @@ func BenchmarkLink(b *testing.B) {
 		wg.Wait()
 	}
 }
+
+// A connection that is lost before CONNACK does not make a server that has spoken MQTT 5
+// one of 3.1.1.
+func TestVersionStays(t *testing.T) {
+	s := newServer(t)
+	run(t, s, func(o *Options) { o.Versions = []Version{V5, V311} })
+	s.accept(false, nil).nc.Close()
+	for range 3 {
+		_ = s.l.(*net.TCPListener).SetDeadline(time.Now().Add(wait))
+		nc, err := s.l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 100)
+		if n, err := nc.Read(b); err != nil || b[8] != 5 {
+			t.Fatalf("%q, %v", b[:n], err)
+		}
+		nc.Close()
+	}
+}
