@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 // compile builds a module as the README says; the error comes with what the compiler said.
 func compile(file string, args ...string) (string, error) {
 	flags := []string{
-		"--target=wasm32", "-std=c11", "-O2", "-mbulk-memory", "-nostdlib", "-Wall", "-Wextra", "-Werror",
+		"--target=wasm32", "-std=c11", "-O2", "-nostdlib", "-Wall", "-Wextra", "-Werror",
 		"-Wl,--no-entry", "-Wl,--stack-first", "-Iinclude", "-o", file,
 	}
 	out, err := exec.Command("clang", append(flags, args...)...).CombinedOutput()

@@ -38,19 +38,14 @@ void pby_chunk_free(pby_chunk *c) {
     unused = c;
 }
 
-void *pby_take(pby_arena *a, size_t n) {
+void *pby_take_chunk(pby_arena *a, size_t n) {
     if (n > SIZE_MAX / 2) pby_panic(PBY_STR("out of memory"));
-    n = (n + 7) & ~(size_t)7;
-    if ((size_t)(a->end - a->at) < n) {
-        pby_chunk *c = pby_chunk_new(n + sizeof(pby_chunk));
-        c->next = a->chunks;
-        a->chunks = c;
-        a->at = (uint8_t *)(c + 1);
-        a->end = (uint8_t *)c + c->size;
-    }
-    void *p = a->at;
-    a->at += n;
-    return p;
+    pby_chunk *c = pby_chunk_new(n + sizeof(pby_chunk));
+    c->next = a->chunks;
+    a->chunks = c;
+    a->at = (uint8_t *)(c + 1);
+    a->end = (uint8_t *)c + c->size;
+    return pby_take(a, n);
 }
 
 void *pby_take_zeroed(pby_arena *a, size_t n) { return memset(pby_take(a, n), 0, n); }

@@ -16,8 +16,17 @@ typedef struct pby_arena {
     uint8_t *at, *end;
 } pby_arena;
 
+/* Begins a new chunk for pby_take. */
+void *pby_take_chunk(pby_arena *a, size_t n);
+
 /* Takes n bytes, aligned to 8, with anything in them. Ends the instance if there is no more memory. */
-void *pby_take(pby_arena *a, size_t n);
+static inline void *pby_take(pby_arena *a, size_t n) {
+    if ((size_t)(a->end - a->at) < n) return pby_take_chunk(a, n);
+    void *p = a->at;
+    a->at += (n + 7) & ~(size_t)7; /* chunks end at a multiple of 8 */
+    return p;
+}
+
 /* As pby_take, zeroed. */
 void *pby_take_zeroed(pby_arena *a, size_t n);
 /* Empties the arena and keeps one chunk of it. */

@@ -28,7 +28,21 @@ static const uint8_t *fail(reader *r, pby_read_error e) {
     return NULL;
 }
 
-static const uint8_t *long_varint(reader *r, const uint8_t *p, const uint8_t *end, uint64_t *v) {
+/* Reads up to eight bytes without a loop: keeps what comes before the first byte without the upper bit, and pushes
+ * groups of seven bits together. */
+__attribute__((noinline)) static const uint8_t *long_varint(reader *r, const uint8_t *p, const uint8_t *end, uint64_t *v) {
+    if (end - p >= 8) {
+        uint64_t x;
+        memcpy(&x, p, 8);
+        uint64_t stop = ~x & 0x8080808080808080;
+        if (stop) {
+            x &= (stop ^ (stop - 1)) & 0x7F7F7F7F7F7F7F7F;
+            x = (x & 0x007F007F007F007F) | (x & 0x7F007F007F007F00) >> 1;
+            x = (x & 0x00003FFF00003FFF) | (x & 0x3FFF00003FFF0000) >> 2;
+            *v = (x & 0x000000000FFFFFFF) | (x & 0x0FFFFFFF00000000) >> 4;
+            return p + (__builtin_ctzll(stop) >> 3) + 1;
+        }
+    }
     *v = 0;
     for (int shift = 0; shift < 64; shift += 7) {
         if (p == end) return fail(r, READ_TRUNCATED);
@@ -40,13 +54,17 @@ static const uint8_t *long_varint(reader *r, const uint8_t *p, const uint8_t *en
     return fail(r, READ_OVERFLOW);
 }
 
-/* Functions that read return where they have stopped, NULL after an error. */
-static inline const uint8_t *varint(reader *r, const uint8_t *p, const uint8_t *end, uint64_t *v) {
+/* Functions that read return where they have stopped, NULL after an error. The long way has a variable of its own: one
+ * whose address is passed on would be in memory on the short way, too. */
+__attribute__((always_inline)) static inline const uint8_t *varint(reader *r, const uint8_t *p, const uint8_t *end, uint64_t *v) {
     if (p < end && *p < 0x80) {
         *v = *p;
         return p + 1;
     }
-    return long_varint(r, p, end, v);
+    uint64_t large;
+    p = long_varint(r, p, end, &large);
+    *v = large;
+    return p;
 }
 
 /* Passes over a value that is neither a varint nor length-delimited. */
@@ -147,6 +165,18 @@ static bool packed(reader *r, const pby_table_field *f, any_list *list, const ui
     return true;
 }
 
+/* Reports whether a short text is ASCII, as most are. */
+static inline bool is_ascii(const uint8_t *p, size_t n) {
+    uint64_t all = 0, word;
+    if (n < 8 || n > 64) return false;
+    memcpy(&all, p + n - 8, 8);
+    for (size_t i = 0; i < n - 8; i += 8) {
+        memcpy(&word, p + i, 8);
+        all |= word;
+    }
+    return !(all & 0x8080808080808080);
+}
+
 /* Stores what is length-delimited. */
 static bool store_span(reader *r, room *m, const pby_table_field *f, uint8_t *at, const uint8_t *p, size_t n, const uint8_t *end, uint64_t tag) {
     uint8_t kind = f->kind & ~LIST;
@@ -165,7 +195,7 @@ static bool store_span(reader *r, room *m, const pby_table_field *f, uint8_t *at
         }
         return message(r, f->message, at, p, p + n) != NULL;
     }
-    if (kind == TEXT && !pby_is_utf8((pby_str){(const char *)p, n})) {
+    if (kind == TEXT && !is_ascii(p, n) && !pby_is_utf8((pby_str){(const char *)p, n})) {
         r->error = READ_UTF8;
         return false;
     }

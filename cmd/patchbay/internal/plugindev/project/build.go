@@ -201,7 +201,7 @@ func buildC(b *building) error {
 	if err != nil {
 		return err
 	}
-	how := []string{"-Oz", "-flto"}
+	how := []string{"-O2", "-flto"}
 	if b.Debug {
 		how = []string{"-O1", "-g"}
 	}
@@ -212,7 +212,7 @@ func buildC(b *building) error {
 			return err
 		}
 		object := filepath.Join(b.tmp, fmt.Sprintf("%d.o", i))
-		args := append([]string{"--target=wasm32", "-std=c11", "-mbulk-memory", "-Wall", "-Wextra", "-Ipatchbay/include"}, how...)
+		args := append([]string{"--target=wasm32", "-std=c11", "-Wall", "-Wextra", "-Ipatchbay/include"}, how...)
 		if _, err := b.run(false, nil, clang, append(args, "-c", rel, "-o", object)...); err != nil {
 			return err
 		}
