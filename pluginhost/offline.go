@@ -3,6 +3,7 @@ package pluginhost
 import (
 	"fmt"
 
+	"github.com/patchbay-mq/patchbay/sdk"
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
 )
 
@@ -18,6 +19,19 @@ func Check(m *pluginv1.Manifest, s *Spec) error {
 		return needsGrants(needed, s)
 	}
 	return checkConfig(m.ConfigSchema, []byte(s.config()))
+}
+
+// CheckBuiltin is Check of a plugin that is compiled in, which it finds by the name in s.
+func CheckBuiltin(s *Spec) error {
+	p, ok := sdk.Lookup(s.builtin())
+	if !ok {
+		return unknownBuiltin(s)
+	}
+	m, err := p.Manifest()
+	if err != nil {
+		return fmt.Errorf("its manifest: %w", err)
+	}
+	return Check(m, s)
 }
 
 // CheckAnswer says why a Host would take an answer for a failure of the plugin.

@@ -56,7 +56,7 @@ func (h *Host) load(ctx context.Context, s *Spec) (code, error) {
 		}
 		p, ok := h.o.Builtin(s.builtin())
 		if !ok {
-			return code{}, h.unknownBuiltin(s)
+			return code{}, unknownBuiltin(s)
 		}
 		return code{open: p.Open}, nil
 	case Process:
@@ -67,7 +67,7 @@ func (h *Host) load(ctx context.Context, s *Spec) (code, error) {
 	return code{}, fmt.Errorf("runtime %q: it is one of builtin, process, wasm", s.Runtime)
 }
 
-func (h *Host) unknownBuiltin(s *Spec) error {
+func unknownBuiltin(s *Spec) error {
 	var list []string
 	for _, p := range sdk.Registered() {
 		list = append(list, p.Name)
@@ -89,7 +89,7 @@ func (h *Host) loadProgram(s *Spec) (code, error) {
 		o.Reattach = &r
 	} else if s.Path == "" {
 		if _, ok := h.o.Builtin(s.builtin()); !ok {
-			return code{}, h.unknownBuiltin(s)
+			return code{}, unknownBuiltin(s)
 		}
 		o.Self, o.Args = true, []string{"plugin", "serve", s.builtin()}
 	}

@@ -10,15 +10,17 @@ import (
 
 // Command returns `patchbay config` with its sub-commands check, print, schema
 // and example. A wrong configuration is returned as [*Error], whose lines the
-// caller shows, and whose exit code is 2.
-func Command() *cobra.Command {
+// caller shows, and whose exit code is 2. check asks checkPlugin about each entry
+// of plugins that is not switched off: only who has the plugins can tell what is
+// wrong with what they are told.
+func Command(checkPlugin func(*Plugin) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check, show and explain the configuration",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(checkCommand(), printCommand(),
+	cmd.AddCommand(checkCommand(checkPlugin), printCommand(),
 		textCommand("example", "Write a configuration file with every key, its unit and default", Example),
 		textCommand("schema", "Write the JSON Schema of the configuration file, for editors", Schema))
 	return cmd
@@ -31,15 +33,18 @@ func textCommand(use, short string, write func(io.Writer) error) *cobra.Command 
 	}
 }
 
-func checkCommand() *cobra.Command {
+func checkCommand(checkPlugin func(*Plugin) error) *cobra.Command {
 	var flags Flags
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Load the configuration as serve would, and say what is wrong or unsafe",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, meta, err := flags.load(cmd, args)
+			cfg, meta, err := flags.load(cmd, args)
 			if err != nil {
+				return err
+			}
+			if err := checkPlugins(cfg, meta, checkPlugin); err != nil {
 				return err
 			}
 			for _, w := range meta.Warnings {
@@ -55,6 +60,28 @@ func checkCommand() *cobra.Command {
 	}
 	flags.Register(cmd.Flags())
 	return cmd
+}
+
+func checkPlugins(cfg *Config, meta *Meta, check func(*Plugin) error) error {
+	var found []Problem
+	for i := range cfg.Plugins {
+		p := &cfg.Plugins[i]
+		if !p.Enabled {
+			continue
+		}
+		if err := check(p); err != nil {
+			key := fmt.Sprintf("plugins[%d]", i)
+			source := meta.Source(key + ".config")
+			if source == (Source{}) {
+				source = meta.Source(key + ".name")
+			}
+			found = append(found, Problem{source, key, "plugin " + p.Name + ": " + err.Error()})
+		}
+	}
+	if found != nil {
+		return &Error{found}
+	}
+	return nil
 }
 
 func printCommand() *cobra.Command {

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 		// and an *Error ends with its exit code.
 		"patchbay": func() {
 			root := &cobra.Command{Use: "patchbay", SilenceErrors: true}
-			root.AddCommand(Command())
+			root.AddCommand(Command(anyPlugin))
 			err := root.Execute()
 			if err == nil {
 				return
@@ -79,7 +79,7 @@ func TestCommandErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Setenv("PATCHBAY_LOG_LEVL", tt.env)
-		cmd := Command()
+		cmd := Command(anyPlugin)
 		cmd.SilenceErrors = true
 		cmd.SetArgs(tt.args)
 		err := cmd.Execute()
@@ -92,11 +92,26 @@ func TestCommandErrors(t *testing.T) {
 func TestCommandTexts(t *testing.T) {
 	for name, want := range map[string]string{"schema": `"https://json-schema.org/draft/2020-12/schema"`, "example": "\nlisteners:\n", "--help": "check "} {
 		var out strings.Builder
-		cmd := Command()
+		cmd := Command(anyPlugin)
 		cmd.SetArgs([]string{name})
 		cmd.SetOut(&out)
 		if err := cmd.Execute(); err != nil || !strings.Contains(out.String(), want) {
 			t.Errorf("config %s: %v, without %q:\n%s", name, err, want, out.String())
 		}
+	}
+}
+
+func anyPlugin(*Plugin) error { return nil }
+
+// TestCommandAsksForPlugins: what only a plugin knows is told by line, too.
+func TestCommandAsksForPlugins(t *testing.T) {
+	t.Chdir(t.TempDir())
+	writeFile(t, "a.yaml", "plugins:\n  - name: one\n  - name: two\n    config: {x: 1}\n  - {name: off, enabled: false}\n")
+	cmd := Command(func(p *Plugin) error { return errors.New("not like this") })
+	cmd.SilenceErrors = true
+	cmd.SetArgs([]string{"check", "a.yaml"})
+	want := "a.yaml:2: plugins[0]: plugin one: not like this\na.yaml:4: plugins[1]: plugin two: not like this"
+	if err := cmd.Execute(); err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
 	}
 }

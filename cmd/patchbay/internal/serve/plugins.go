@@ -99,6 +99,18 @@ func pluginSpec(p *config.Plugin) pluginhost.Spec {
 	return s
 }
 
+// CheckPlugin says what a compiled-in plugin would refuse of its entry: an unknown name, a
+// grant that it needs, a config that its schema does not allow. Files are not looked into:
+// a program would have to be run for that.
+func CheckPlugin(p *config.Plugin) error {
+	if p.Path != "" {
+		return nil
+	}
+	s := pluginSpec(p)
+	s.Source = "its entry"
+	return pluginhost.CheckBuiltin(&s)
+}
+
 // folderSettings reads the settings of a plugin of the folder.
 func (p *program) folderSettings(file string, program bool) (pluginhost.Spec, error) {
 	entry, err := config.PluginFile(file, program, p.src.Environ)
