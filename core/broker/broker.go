@@ -113,7 +113,7 @@ func New(options ...func(*Options)) (*Broker, error) {
 			return &scratch{cache: router.NewCache(cacheEntries), frames: session.Frames{NextID: b.messageID}}
 		},
 		HighWater: o.OutBufferHigh, LowWater: o.OutBufferLow, WriteTimeout: o.WriteTimeout,
-		Now: b.clock.Fresh, Logger: o.Logger,
+		Now: b.clock.Fresh, Driver: o.Driver, Logger: o.Logger,
 	})
 	b.upkeep.Fire = b.keepUp
 	b.memory.timer.Fire = func(now int64) {

@@ -34,6 +34,9 @@ type Options struct {
 	// receiver's socket; WriteTimeout closes a receiver that takes none.
 	OutBufferHigh, OutBufferLow int
 	WriteTimeout                time.Duration
+	// Driver waits for the connections' sockets; nil is the best one for this
+	// system. A Driver serves one broker.
+	Driver transport.Driver
 
 	Live
 }

@@ -5,12 +5,14 @@ import (
 	"time"
 
 	"github.com/patchbay-mq/patchbay/core/packet"
+	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
 // Nothing that a client sent on its old connection takes effect after what it sends
 // on the new one.
 func TestTakeoverWaitsForTheOldConnection(t *testing.T) {
-	b, addr := start(t)
+	// An executor of its own, which can be held up without holding up others.
+	b, addr := start(t, func(o *Options) { o.Driver = transport.Blocking() })
 	busy, release := make(chan bool), make(chan bool)
 	cancel, err := b.Subscribe("slow", func(Message) {
 		busy <- true

@@ -13,7 +13,7 @@ func BenchmarkFanout(b *testing.B) {
 	const conns = 2000
 	for _, batch := range []int{1, 32} {
 		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
-			e := newTestEngine(b, Config{Driver: Portable()})
+			e := newTestEngine(b, Config{Driver: Loops()})
 			l, _ := listen(b, e, ListenerConfig{}, nil)
 			fds := rawClients(b, l, conns)
 			eventually(b, "all are connected", func() bool { return l.Connections() == conns })
@@ -50,7 +50,12 @@ func BenchmarkFanout(b *testing.B) {
 
 // BenchmarkEcho is a packet there and back over loopback: one read pass and one flush of ours, the peer's write and read included.
 func BenchmarkEcho(b *testing.B) {
-	e := newTestEngine(b, Config{Driver: Portable()})
+	b.Run("loops", func(b *testing.B) { echo(b, Loops()) })
+	b.Run("portable", func(b *testing.B) { echo(b, Portable()) })
+}
+
+func echo(b *testing.B, driver Driver) {
+	e := newTestEngine(b, Config{Driver: driver})
 	l, _ := listen(b, e, ListenerConfig{}, nil)
 	fd := rawClients(b, l, 1)[0]
 	pkt := frame(pattern(1, 300))

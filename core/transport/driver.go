@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"time"
 )
@@ -12,6 +13,12 @@ import (
 type Driver interface {
 	// link ties c to its socket. The executor is not running before link.start.
 	link(c *Conn) (link, error)
+
+	// listener returns ln, or something around it whose Accept returns connections of a kind that link likes better.
+	listener(ln net.Listener, cfg *ListenerConfig) (net.Listener, error)
+
+	// stop is called when the engine has closed; what the driver runs ends with its last connection.
+	stop()
 }
 
 // link is what a connection needs from its driver.
@@ -67,6 +74,10 @@ func (c *Conn) readEnded(err error) {
 func (c *Conn) begin(rest []byte) bool {
 	p := c.eng.borrow()
 	defer p.end()
+	return c.beginIn(p, rest)
+}
+
+func (c *Conn) beginIn(p *Pass, rest []byte) bool {
 	if len(rest) > 0 {
 		c.unframe(p, rest)
 	}
@@ -79,6 +90,18 @@ func (c *Conn) begin(rest []byte) bool {
 // conclude is the last turn of the executor. It reports whether the socket should be kept for a moment, see lingerTime.
 func (c *Conn) conclude() (linger bool) {
 	p := c.eng.borrow()
+	c.concludeIn(p)
+	p.end()
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flushing {
+		c.written = make(chan struct{})
+	}
+	return c.lingersLocked()
+}
+
+func (c *Conn) concludeIn(p *Pass) {
 	if c.tail != nil {
 		c.eng.chunks.put(c.tail)
 		c.tail = nil
@@ -88,14 +111,21 @@ func (c *Conn) conclude() (linger bool) {
 	c.mu.Unlock()
 	c.h.Closed(p, err)
 	c.flush(p)
-	p.end()
+}
 
+// lingersLocked: a peer that has closed and has everything needs no time.
+func (c *Conn) lingersLocked() bool { return !c.dropped && (c.closeErr != io.EOF || c.flushing) }
+
+func (c *Conn) lingers() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flushing {
-		c.written = make(chan struct{})
-	}
-	return !c.dropped && (err != io.EOF || c.flushing)
+	return c.lingersLocked()
+}
+
+func (c *Conn) isFlushing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flushing
 }
 
 // linger waits until the output is written and the peer has closed, for at most lingerTime.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,12 @@ type blockingDriver struct{}
 func (blockingDriver) link(c *Conn) (link, error) {
 	return &blockingLink{c: c, woken: make(chan struct{}, 1)}, nil
 }
+
+func (blockingDriver) listener(ln net.Listener, _ *ListenerConfig) (net.Listener, error) {
+	return ln, nil
+}
+
+func (blockingDriver) stop() {}
 
 type blockingLink struct {
 	c       *Conn

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -16,8 +17,6 @@ import (
 // more messages into each subscriber's single write, which is what makes dense traffic cheap; half a megabyte is some
 // milliseconds of work, which is the delay it adds for others that wait for a processor.
 const passReadLimit = 512 << 10
-
-func defaultDriver() Driver { return Portable() }
 
 // Portable is the driver for systems with non-blocking sockets: one goroutine per connection, parked in syscall.RawConn.Read
 // without a buffer, about 4 KiB of memory per idle connection.
@@ -39,6 +38,10 @@ func (rawDriver) link(c *Conn) (link, error) {
 	l.onReadable, l.onWritable = l.readable, l.writable
 	return l, nil
 }
+
+func (rawDriver) listener(ln net.Listener, _ *ListenerConfig) (net.Listener, error) { return ln, nil }
+
+func (rawDriver) stop() {}
 
 // States of a rawLink: whether a wake has to interrupt the wait for readability.
 const (

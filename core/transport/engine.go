@@ -110,6 +110,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	for _, l := range ls {
 		l.Close()
 	}
+	defer e.cfg.Driver.stop()
 	err := e.waitGone(ctx)
 	if err == nil {
 		return nil

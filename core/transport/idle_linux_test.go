@@ -79,6 +79,11 @@ func (idleHandler) Closed(*Pass, error)               {}
 
 // Idle connections cost little, and nothing is left of them.
 func TestIdleConnections(t *testing.T) {
+	t.Run("loops", func(t *testing.T) { testIdleConnections(t, Loops(), 2<<10) })
+	t.Run("portable", func(t *testing.T) { testIdleConnections(t, Portable(), 6<<10) })
+}
+
+func testIdleConnections(t *testing.T, driver Driver, most int64) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -87,7 +92,7 @@ func TestIdleConnections(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		n = min(n, 1000)
 	}
-	e := newTestEngine(t, Config{Driver: Portable()})
+	e := newTestEngine(t, Config{Driver: driver})
 	l, err := e.Listen(ListenerConfig{Network: "tcp", Address: "127.0.0.1:0"}, func(*Conn) Handler { return idleHandler{} })
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +118,7 @@ func TestIdleConnections(t *testing.T) {
 		rss1, heap1, goroutines1 := memory(t)
 		t.Logf("%d idle connections: %d bytes RSS, %d bytes heap, %.2f goroutines each", n,
 			(rss1-rss0)/int64(n), (heap1-heap0)/int64(n), float64(goroutines1-goroutines0)/float64(n))
-		if per := (rss1 - rss0) / int64(n); per > 6<<10 && !raceEnabled {
+		if per := (rss1 - rss0) / int64(n); per > most && !raceEnabled {
 			t.Errorf("%d bytes of RSS per idle connection", per)
 		}
 		closeAll(fds)
@@ -135,7 +140,12 @@ func TestPassAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool drops at random under the race detector")
 	}
-	e := newTestEngine(t, Config{Driver: Portable()})
+	t.Run("loops", func(t *testing.T) { testPassAllocs(t, Loops()) })
+	t.Run("portable", func(t *testing.T) { testPassAllocs(t, Portable()) })
+}
+
+func testPassAllocs(t *testing.T, driver Driver) {
+	e := newTestEngine(t, Config{Driver: driver})
 	l, _ := listen(t, e, ListenerConfig{}, nil)
 	fd := rawClients(t, l, 1)[0]
 	pkt := frame(pattern(1, 300))

@@ -113,6 +113,12 @@ func (e *Engine) Listen(cfg ListenerConfig, accept func(c *Conn) Handler) (*List
 	if err := l.open(); err != nil {
 		return nil, fmt.Errorf("listen on %s %s: %w", cfg.Network, cfg.Address, err)
 	}
+	ln, err := e.cfg.Driver.listener(l.ln, &cfg)
+	if err != nil {
+		l.ln.Close()
+		return nil, fmt.Errorf("listen on %s %s: %w", cfg.Network, cfg.Address, err)
+	}
+	l.ln = ln
 	e.mu.Lock()
 	closed := e.closed
 	if !closed {

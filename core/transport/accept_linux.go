@@ -1,0 +1,192 @@
+package transport
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// loopListener accepts sockets for the loops without package net, which would set options one by one (accepted sockets inherit
+// them from the listening one here), ask for addresses that mostly nobody wants, and have Go's own epoll look at them, too.
+type loopListener struct {
+	net.Listener          // its socket is the same
+	file         *os.File // package net does not let us wait for its own
+	rc           syscall.RawConn
+	onAccept     func(fd uintptr) bool
+	unix         bool
+
+	// Of the accept under way; there is one at a time.
+	socket *loopSocket
+	err    error
+}
+
+func (d *loopDriver) listener(ln net.Listener, cfg *ListenerConfig) (net.Listener, error) {
+	if cfg.Proxy != ProxyOff || cfg.Network != "tcp" && cfg.Network != "unix" {
+		return ln, nil
+	}
+	file, err := ln.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		return nil, err
+	}
+	a := &loopListener{Listener: ln, file: file, unix: cfg.Network == "unix"}
+	a.onAccept = a.accept
+	if a.rc, err = file.SyscallConn(); err == nil && !a.unix {
+		if e := a.rc.Control(func(fd uintptr) { err = inherit(int(fd), cfg) }); e != nil {
+			err = e
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// Close stops listening.
+func (a *loopListener) Close() error { return errors.Join(a.Listener.Close(), a.file.Close()) }
+
+// Accept waits for a connection. One goroutine may call it.
+func (a *loopListener) Accept() (net.Conn, error) {
+	if err := a.rc.Read(a.onAccept); err != nil {
+		if errors.Is(err, os.ErrClosed) {
+			err = net.ErrClosed
+		}
+		return nil, err
+	}
+	s, err := a.socket, a.err
+	a.socket, a.err = nil, nil
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (a *loopListener) accept(fd uintptr) bool {
+	for {
+		n, from, err := unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+			a.socket = &loopSocket{unix: a.unix, remote: addrPort(from)}
+			a.socket.link.fd = n
+			return true
+		case unix.EAGAIN:
+			return false
+		case unix.EINTR, unix.ECONNABORTED: // it was closed before we came to it
+		default:
+			a.err = &net.OpError{Op: "accept", Net: a.Addr().Network(), Addr: a.Addr(), Err: err}
+			return true
+		}
+	}
+}
+
+// inherit sets what accepted sockets inherit.
+func inherit(fd int, cfg *ListenerConfig) error {
+	idle := cfg.KeepAlive
+	if idle == 0 {
+		idle = keepAliveIdle
+	}
+	noDelay, alive := 1, 1
+	if cfg.Nagle {
+		noDelay = 0
+	}
+	if idle < 0 {
+		alive = 0
+	}
+	err := errors.Join(
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, noDelay),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, alive),
+	)
+	if idle > 0 {
+		seconds := max(1, int((idle+time.Second-1)/time.Second))
+		err = errors.Join(err,
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds),
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepAliveInterval/time.Second)),
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount),
+		)
+	}
+	return err
+}
+
+// As package net has them.
+const (
+	keepAliveIdle     = 15 * time.Second
+	keepAliveInterval = 15 * time.Second
+	keepAliveCount    = 9
+)
+
+func addrPort(a unix.Sockaddr) netip.AddrPort {
+	switch a := a.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		ip := netip.AddrFrom16(a.Addr)
+		if a.ZoneId != 0 && !ip.Is4In6() {
+			if zone, err := net.InterfaceByIndex(int(a.ZoneId)); err == nil {
+				ip = ip.WithZone(zone.Name)
+			}
+		}
+		return netip.AddrPortFrom(ip.Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// loopSocket stands for a socket of the loops where package transport wants a net.Conn. Reading and writing is the loop's.
+type loopSocket struct {
+	link   loopLink
+	remote netip.AddrPort
+	unix   bool
+}
+
+var errLoops = errors.New("transport: the socket is an event loop's")
+
+func (s *loopSocket) Read([]byte) (int, error)         { return 0, errLoops }
+func (s *loopSocket) Write([]byte) (int, error)        { return 0, errLoops }
+func (s *loopSocket) SetDeadline(time.Time) error      { return errLoops }
+func (s *loopSocket) SetReadDeadline(time.Time) error  { return errLoops }
+func (s *loopSocket) SetWriteDeadline(time.Time) error { return errLoops }
+
+func (s *loopSocket) RemoteAddr() net.Addr { return s.addr(s.remote) }
+
+// LocalAddr is the listener's if the socket is closed by now.
+func (s *loopSocket) LocalAddr() net.Addr {
+	if s.unix {
+		return s.link.c.lis.Addr()
+	}
+	l := &s.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fd >= 0 {
+		if a, err := unix.Getsockname(l.fd); err == nil {
+			return s.addr(addrPort(a))
+		}
+	}
+	return l.c.lis.Addr()
+}
+
+func (s *loopSocket) addr(a netip.AddrPort) net.Addr {
+	if s.unix {
+		return &net.UnixAddr{Name: "@", Net: "unix"} // as package net has those without a name
+	}
+	return net.TCPAddrFromAddrPort(a)
+}
+
+// Close ends the connection. The number of the socket is the loop's until the loop has seen that.
+func (s *loopSocket) Close() error {
+	l := &s.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.fd < 0:
+	case l.loop.Load() == nil:
+		unix.Close(l.fd)
+		l.fd = -1
+	default:
+		_ = unix.Shutdown(l.fd, unix.SHUT_RDWR)
+	}
+	return nil
+}

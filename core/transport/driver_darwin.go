@@ -1,0 +1,3 @@
+package transport
+
+func defaultDriver() Driver { return Portable() }

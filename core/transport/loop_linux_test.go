@@ -1,0 +1,183 @@
+package transport
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// secondLoop has the driver's only loop helped by another.
+func secondLoop(t *testing.T, e *Engine) (first, second *loop) {
+	t.Helper()
+	d := e.cfg.Driver.(*loopDriver)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.loops) != 1 {
+		t.Fatalf("%d loops", len(d.loops))
+	}
+	second, err := d.addLocked(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.loops[0], second
+}
+
+func (lp *loop) giveHalfTo(to *loop) {
+	lp.mu.Lock()
+	lp.moving = to
+	lp.ringLocked()
+	lp.mu.Unlock()
+}
+
+// Connections move between loops in the middle of what they are doing: packets in parts, output that the socket has no room
+// for, pauses, wakes, closes. Nothing is lost, and nothing comes twice.
+func TestConnectionsMove(t *testing.T) {
+	e := newTestEngine(t, Config{Driver: Loops()})
+	l, _ := listen(t, e, ListenerConfig{}, func(h *frameHandler) {
+		h.packet = func(h *frameHandler, p *Pass, pkt []byte) {
+			h.c.Append(frame(pkt))
+			p.Flush(h.c)
+			if len(pkt) == 7 { // answered, and then a rest
+				h.c.Pause(1)
+				go func() {
+					h.c.Wake()
+					h.c.Resume(1)
+				}()
+			}
+		}
+	})
+	byteSession(t, dial(t, l))
+	first, second := secondLoop(t, e)
+	var stopped sync.WaitGroup
+	stop := make(chan struct{})
+	moves := 0
+	stopped.Add(1)
+	go func() {
+		defer stopped.Done()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond): // as fast as is possible, and leave time for work
+				first.giveHalfTo(second)
+				second.giveHalfTo(first)
+				moves++
+			}
+		}
+	}()
+	var clients sync.WaitGroup
+	for range 20 {
+		nc := dial(t, l)
+		_ = nc.SetDeadline(time.Now().Add(3 * testTimeout))
+		clients.Add(1)
+		go func() {
+			defer clients.Done()
+			for range 3 {
+				echoSession(t, nc)
+			}
+			nc.Close()
+		}()
+	}
+	clients.Wait()
+	close(stop)
+	stopped.Wait()
+	eventually(t, "all but the first have gone", func() bool { return e.Connections() == 1 })
+	eventually(t, "the loops know it", func() bool { return first.links.Load()+second.links.Load() == 1 })
+	if n := first.blocked.Load() + second.blocked.Load(); n != 0 {
+		t.Errorf("%d connections wait for room", n)
+	}
+	if moves < 3 {
+		t.Errorf("%d moves", moves)
+	}
+}
+
+// A loop that is busy gets help, and its connections are shared.
+func TestLoopsShareTheirWork(t *testing.T) {
+	e := newTestEngine(t, Config{Driver: Loops()})
+	l, _ := listen(t, e, ListenerConfig{}, nil)
+	for range 10 {
+		byteSession(t, dial(t, l))
+	}
+	first, second := secondLoop(t, e)
+	first.load.percent.Store(90)
+	e.cfg.Driver.(*loopDriver).balance(time.Now())
+	eventually(t, "half of the connections have moved", func() bool { return first.links.Load() == 5 && second.links.Load() == 5 })
+	// And again only after a while.
+	first.load.percent.Store(90)
+	e.cfg.Driver.(*loopDriver).balance(time.Now())
+	byteSession(t, dial(t, l))
+	if n := first.links.Load() + second.links.Load(); n != 11 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// A paused connection whose peer sends on, and then breaks the connection, costs no processor time: the kernel would tell of
+// both over and over.
+func TestPausedConnectionIsQuiet(t *testing.T) {
+	e := newTestEngine(t, Config{Driver: Loops()})
+	l, handlers := listen(t, e, ListenerConfig{}, func(h *frameHandler) {
+		h.packet = func(h *frameHandler, _ *Pass, pkt []byte) {
+			if string(pkt) == "pause" {
+				h.c.Pause(1)
+			}
+		}
+	})
+	nc := dial(t, l)
+	h := receive(t, handlers, "handler")
+	write(t, nc, frame([]byte("pause")))
+	eventually(t, "it is paused", h.c.Paused)
+	write(t, nc, frame([]byte("more")))
+	_ = nc.(*net.TCPConn).SetLinger(0)
+	nc.Close() // a reset
+	link := &h.c.nc.(*loopSocket).link
+	eventually(t, "the kernel is not asked any more", func() bool {
+		link.mu.Lock()
+		defer link.mu.Unlock()
+		return link.told == 0
+	})
+	h.c.Resume(1)
+	if err := receive(t, h.closed, "Closed"); err == nil || err == io.EOF {
+		t.Errorf("Closed got %v, want a reset", err)
+	}
+}
+
+// What package net sets on each connection is inherited here.
+func TestAcceptedSocketsInherit(t *testing.T) {
+	for _, c := range []struct {
+		cfg                  ListenerConfig
+		noDelay, alive, idle int
+	}{
+		{ListenerConfig{}, 1, 1, 15},
+		{ListenerConfig{Nagle: true, KeepAlive: 90 * time.Second}, 0, 1, 90},
+		{ListenerConfig{KeepAlive: -1}, 1, 0, -1},
+	} {
+		e := newTestEngine(t, Config{Driver: Loops()})
+		l, handlers := listen(t, e, c.cfg, nil)
+		nc := dial(t, l)
+		h := receive(t, handlers, "handler")
+		get := func(level, option int) int {
+			v, err := unix.GetsockoptInt(h.c.nc.(*loopSocket).link.fd, level, option)
+			if err != nil {
+				t.Fatal(os.NewSyscallError("getsockopt", err))
+			}
+			return v
+		}
+		if got := get(unix.IPPROTO_TCP, unix.TCP_NODELAY); got != c.noDelay {
+			t.Errorf("%+v: TCP_NODELAY %d", c.cfg, got)
+		}
+		if got := get(unix.SOL_SOCKET, unix.SO_KEEPALIVE); got != c.alive {
+			t.Errorf("%+v: SO_KEEPALIVE %d", c.cfg, got)
+		}
+		if got := get(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE); c.idle > 0 && got != c.idle {
+			t.Errorf("%+v: TCP_KEEPIDLE %d", c.cfg, got)
+		}
+		if got := h.c.LocalAddr().String(); got != nc.RemoteAddr().String() {
+			t.Errorf("LocalAddr %s, want %s", got, nc.RemoteAddr())
+		}
+	}
+}
