@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ type loopListener struct {
 	rc           syscall.RawConn
 	onAccept     func(fd uintptr) bool
 	unix         bool
+	closed       atomic.Bool
 
 	// Of the accept under way; there is one at a time.
 	socket *loopSocket
@@ -48,12 +50,15 @@ func (d *loopDriver) listener(ln net.Listener, cfg *ListenerConfig) (net.Listene
 }
 
 // Close stops listening.
-func (a *loopListener) Close() error { return errors.Join(a.Listener.Close(), a.file.Close()) }
+func (a *loopListener) Close() error {
+	a.closed.Store(true)
+	return errors.Join(a.Listener.Close(), a.file.Close())
+}
 
 // Accept waits for a connection. One goroutine may call it.
 func (a *loopListener) Accept() (net.Conn, error) {
 	if err := a.rc.Read(a.onAccept); err != nil {
-		if errors.Is(err, os.ErrClosed) {
+		if a.closed.Load() {
 			err = net.ErrClosed
 		}
 		return nil, err

@@ -181,3 +181,15 @@ func TestAcceptedSocketsInherit(t *testing.T) {
 		}
 	}
 }
+
+// The end of a listener is no failure to accept.
+func TestListenerEndsQuietly(t *testing.T) {
+	for range 20 {
+		e := newTestEngine(t, Config{Driver: Loops()})
+		l, _ := listen(t, e, ListenerConfig{}, nil)
+		l.Stop()
+		if n := l.Stats().AcceptErrors; n != 0 {
+			t.Fatalf("%d errors", n)
+		}
+	}
+}
