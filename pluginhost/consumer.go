@@ -65,6 +65,7 @@ func (p *plugin) openConsumers(ctx context.Context, g *generation) error {
 			p.closeConsumer(ctx, name)
 		}
 	}
+	failed = append(failed, p.dryQueues(wanted))
 	for name, w := range wanted {
 		if p.consumers[name] != nil {
 			p.consumers[name].runner.Use(p.pin)
@@ -83,7 +84,31 @@ func (p *plugin) openConsumers(ctx context.Context, g *generation) error {
 		c.runner.Use(p.pin)
 		p.consumers[name] = c
 	}
-	p.closedConsumers.Store(failed != nil)
+	err := errors.Join(failed...)
+	p.closedConsumers.Store(err != nil)
+	return err
+}
+
+// dryQueues has the plugin's queues that nobody wants any more take nothing new: a config without
+// them would otherwise fill the store for ever. What waits stays, for a config that wants
+// them again or an operator who removes them.
+func (p *plugin) dryQueues(wanted map[string]*pluginv1.Consumer) error {
+	var failed []error
+	for _, q := range p.host.o.Broker.Queues() {
+		if q.Owner != p.name || wanted[q.Name] != nil || len(q.Filters) == 0 {
+			continue
+		}
+		dry := q.QueueSpec
+		dry.Filters = nil
+		h, err := p.host.o.Broker.OpenQueue(dry, func() {})
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		h.Close()
+		p.log.Info("a queue takes nothing new, since the plugin does not want it any more; what waits stays until it does, or the queue is removed",
+			"consumer", q.Name, "messages", q.Messages)
+	}
 	return errors.Join(failed...)
 }
 
