@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/patchbay-mq/patchbay/plugins/internal/permission"
 	"github.com/patchbay-mq/patchbay/sdk"
 )
 
@@ -174,7 +175,7 @@ func (a *asker) take() (messages []sdk.Message) {
 	for len(a.queue) > 0 && len(messages) < maxAsked && !a.queue[0].at.After(now) {
 		e := a.queue[0]
 		a.remove(e.connection)
-		topic, ok := fillTopic(a.config.Topic, &who{e.username, e.clientID})
+		topic, ok := permission.Who{Username: e.username, ClientID: e.clientID}.Topic(a.config.Topic)
 		left := e.expires.Sub(now)
 		if !ok || left <= 0 {
 			a.metrics.asked.Add(1, sdk.Pair{Name: "result", Value: "failed"})

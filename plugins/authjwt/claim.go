@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/patchbay-mq/patchbay/plugins/internal/permission"
 	"github.com/patchbay-mq/patchbay/sdk"
 )
 
@@ -85,11 +85,6 @@ func list(v any) ([]string, bool) {
 	return out, true
 }
 
-// usable reports whether a text can be a name in MQTT.
-func usable(s string) bool {
-	return s != "" && len(s) <= 65535 && utf8.ValidString(s) && !strings.Contains(s, "\x00")
-}
-
 // date is a NumericDate (RFC 7519 §2): seconds since 1970, perhaps with a fraction.
 func date(v any) (time.Time, bool) {
 	n, ok := v.(json.Number)
@@ -157,7 +152,7 @@ func (p *policy) isOurs(claims map[string]any) bool {
 }
 
 // checkClaims checks aud and what verify says, about a client as it says that it is.
-func (p *policy) checkClaims(claims map[string]any, w *who) *refusal {
+func (p *policy) checkClaims(claims map[string]any, w *permission.Who) *refusal {
 	if p.audiences != nil {
 		v, _ := claim{"aud"}.in(claims)
 		aud, ok := list(v)
@@ -168,7 +163,7 @@ func (p *policy) checkClaims(claims map[string]any, w *who) *refusal {
 	for _, c := range p.verify {
 		v, _ := c.claim.in(claims)
 		values, ok := list(v)
-		want, filled := fill(c.want, w)
+		want, filled := w.Fill(c.want)
 		if !ok || !filled || !slices.Contains(values, want) {
 			return &refusal{kind: "claims", reason: "the claim " + c.claim.String() + " of the token does not fit"}
 		}

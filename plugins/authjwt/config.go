@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/patchbay-mq/patchbay/plugins/internal/permission"
 	"github.com/patchbay-mq/patchbay/sdk"
 )
 
@@ -137,7 +138,7 @@ func newPolicy(c *Config) (*policy, error) {
 		p.attributes = append(p.attributes, attribute{name, named("/claims/attributes", c.Claims.Attributes[name])})
 	}
 	for _, name := range sortedKeys(c.Verify) {
-		if err := checkPlaceholders(c.Verify[name]); err != nil {
+		if err := permission.CheckPlaceholders(c.Verify[name]); err != nil {
 			problem("/verify", "%q: %v", name, err)
 		}
 		p.verify = append(p.verify, check{named("/verify", name), c.Verify[name]})
@@ -149,7 +150,7 @@ func newPolicy(c *Config) (*policy, error) {
 		problem("/replace_client_id", "claims.client_id has to say which claim has the id")
 	}
 	if a := c.Ask; a != nil {
-		if err := checkPlaceholders(a.Topic); err != nil {
+		if err := permission.CheckPlaceholders(a.Topic); err != nil {
 			problem("/ask/topic", "%v", err)
 		} else if why := badTopic(a.Topic); why != "" {
 			problem("/ask/topic", "%s", why)

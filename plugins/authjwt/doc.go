@@ -13,6 +13,6 @@
 // one that is not known. Who waits for that is only the client with such a token.
 //
 // Start at plugin.go. token.go and algorithm.go have the JWS, key.go and jwk.go the keys,
-// remote.go the URL, claim.go, identity.go and permission.go the claims, ask.go what
-// happens before a token expires.
+// remote.go the URL, claim.go and identity.go the claims, ask.go what happens before a
+// token expires.
 package authjwt

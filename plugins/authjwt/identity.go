@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/patchbay-mq/patchbay/plugins/internal/clientid"
+	"github.com/patchbay-mq/patchbay/plugins/internal/permission"
 	"github.com/patchbay-mq/patchbay/sdk"
 )
 
@@ -21,15 +22,15 @@ const (
 
 // judge decides about a client with a token whose signature is right.
 func (p *policy) judge(claims map[string]any, c *sdk.Client, again bool, now time.Time) (sdk.Identity, *refusal) {
+	w := permission.Who{Username: c.Username, ClientID: c.ClientID}
 	expires, bad := p.checkTimes(claims, now)
 	if bad == nil {
-		bad = p.checkClaims(claims, &who{c.Username, c.ClientID})
+		bad = p.checkClaims(claims, &w)
 	}
 	if bad != nil {
 		return sdk.Identity{}, bad
 	}
 	var id sdk.Identity
-	w := who{c.Username, c.ClientID}
 	for _, step := range [...]func() *refusal{
 		func() *refusal { return p.giveName(claims, &id, &w) },
 		func() *refusal { return p.giveClientID(claims, &id, &w) },
@@ -41,7 +42,7 @@ func (p *policy) judge(claims map[string]any, c *sdk.Client, again bool, now tim
 			return sdk.Identity{}, bad
 		}
 	}
-	if again && (w.username != c.Username || w.clientID != c.ClientID || id.Namespace != "" && id.Namespace != c.Namespace) {
+	if again && (w.Username != c.Username || w.ClientID != c.ClientID || id.Namespace != "" && id.Namespace != c.Namespace) {
 		return sdk.Identity{}, &refusal{kind: "claims", reason: "the token is for another client than the one that is connected", code: sdk.NotAuthorized}
 	}
 	if p.close && !expires.IsZero() {
@@ -50,37 +51,37 @@ func (p *policy) judge(claims map[string]any, c *sdk.Client, again bool, now tim
 	return id, nil
 }
 
-func (p *policy) giveName(claims map[string]any, id *sdk.Identity, w *who) *refusal {
+func (p *policy) giveName(claims map[string]any, id *sdk.Identity, w *permission.Who) *refusal {
 	if p.name == nil {
 		// What becomes a part of the answer is not the request's.
-		w.username = strings.Clone(w.username)
+		w.Username = strings.Clone(w.Username)
 		return nil
 	}
 	v, _ := p.name.in(claims)
 	name, ok := text(v)
-	if !ok || !usable(name) {
+	if !ok || !permission.Usable(name) {
 		return &refusal{kind: "claims", reason: "the token has no " + p.name.String()}
 	}
-	id.Username, w.username = name, name
+	id.Username, w.Username = name, name
 	return nil
 }
 
-func (p *policy) giveClientID(claims map[string]any, id *sdk.Identity, w *who) *refusal {
-	w.clientID = strings.Clone(w.clientID)
+func (p *policy) giveClientID(claims map[string]any, id *sdk.Identity, w *permission.Who) *refusal {
+	w.ClientID = strings.Clone(w.ClientID)
 	if p.id != nil {
 		v, _ := p.id.in(claims)
 		allowed, ok := list(v)
-		if !ok || len(allowed) == 0 || !usable(allowed[0]) {
+		if !ok || len(allowed) == 0 || !permission.Usable(allowed[0]) {
 			return &refusal{kind: "claims", reason: "the token has no " + p.id.String()}
 		}
 		switch {
-		case w.clientID == "" || p.replaceID:
-			id.ClientID, w.clientID = allowed[0], allowed[0]
-		case !slices.Contains(allowed, w.clientID):
+		case w.ClientID == "" || p.replaceID:
+			id.ClientID, w.ClientID = allowed[0], allowed[0]
+		case !slices.Contains(allowed, w.ClientID):
 			return &refusal{kind: "client_id", reason: "the token is for another client id", code: clientIDInvalid}
 		}
 	}
-	if !clientid.Allowed(p.clientIDs, w.username, w.clientID) {
+	if !clientid.Allowed(p.clientIDs, w.Username, w.ClientID) {
 		return &refusal{kind: "client_id", reason: "not a client id of this user", code: clientIDInvalid}
 	}
 	return nil
@@ -94,7 +95,7 @@ func (p *policy) giveNamespace(claims map[string]any, id *sdk.Identity) *refusal
 	v, there := p.space.in(claims)
 	space, ok := text(v)
 	switch {
-	case there && ok && usable(space):
+	case there && ok && permission.Usable(space):
 		id.Namespace = space
 	case there || p.defaultSpace == "":
 		return &refusal{kind: "claims", reason: "the token has no " + p.space.String()}
@@ -115,7 +116,7 @@ func (p *policy) giveAttributes(claims map[string]any, id *sdk.Identity) *refusa
 		}
 		for _, g := range names {
 			// Groups are told as a list with commas: one with a comma in it would be two.
-			if ok = ok && usable(g) && strings.TrimSpace(g) == g && !strings.Contains(g, ","); !ok {
+			if ok = ok && permission.Usable(g) && strings.TrimSpace(g) == g && !strings.Contains(g, ","); !ok {
 				break
 			}
 			if !slices.Contains(groups, g) {
@@ -144,7 +145,7 @@ func (p *policy) giveAttributes(claims map[string]any, id *sdk.Identity) *refusa
 	return nil
 }
 
-func (p *policy) givePermissions(claims map[string]any, id *sdk.Identity, w *who) *refusal {
+func (p *policy) givePermissions(claims map[string]any, id *sdk.Identity, w *permission.Who) *refusal {
 	if p.grants == nil {
 		return nil
 	}
@@ -153,7 +154,7 @@ func (p *policy) givePermissions(claims map[string]any, id *sdk.Identity, w *who
 	if !there {
 		return nil
 	}
-	permissions, err := readPermissions(v, w)
+	permissions, err := permission.Read(v, *w)
 	if err != nil {
 		return &refusal{kind: "permissions", reason: "the permissions of the token: " + err.Error(), code: sdk.NotAuthorized}
 	}

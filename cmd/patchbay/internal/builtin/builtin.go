@@ -6,6 +6,7 @@ import (
 	_ "github.com/patchbay-mq/patchbay/plugins/acl"        // acl
 	_ "github.com/patchbay-mq/patchbay/plugins/authcert"   // auth-cert
 	_ "github.com/patchbay-mq/patchbay/plugins/authfile"   // authfile
+	_ "github.com/patchbay-mq/patchbay/plugins/authhttp"   // auth-http
 	_ "github.com/patchbay-mq/patchbay/plugins/authjwt"    // auth-jwt
 	_ "github.com/patchbay-mq/patchbay/plugins/bridgemqtt" // bridge-mqtt
 )

@@ -1,4 +1,4 @@
-package authjwt
+package permission
 
 import (
 	"encoding/json"
@@ -29,6 +29,7 @@ func TestPermissions(t *testing.T) {
 		`[]`:                                 nil,
 		`{}`:                                 nil,
 		`[{"allow":"publish","topics":"a"}]`: {p(true, pub, "a", 0, 0)},
+		`[{"permission":"allow","action":"all","topic":"eq a/b"}]`: {p(true, pub|sub, "a/b", 0, 0)},
 		`[{"deny":["all"],"topics":["a/#","+"]},{"allow":["receive","subscribe"],"topics":["${client_id}/${username}"],"qos":[0,2],"retain":true}]`: {
 			p(false, pub|sub, "a/#", 0, 0), p(false, pub|sub, "+", 0, 0), p(true, sub|rec, "c/ann", 5, sdk.RetainOnlyRetained),
 		},
@@ -39,7 +40,7 @@ func TestPermissions(t *testing.T) {
 			p(true, pub, "a", 2, 0), p(false, pub|sub, "#", 0, sdk.RetainNotRetained),
 		},
 	} {
-		got, err := readPermissions(decoded(t, text), &who{"ann", "c"})
+		got, err := Read(decoded(t, text), Who{"ann", "c"})
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s: %+v, %v", text, got, err)
 		}
@@ -55,7 +56,7 @@ func TestPermissionsThatAreRefused(t *testing.T) {
 		`[{"allow":"publish"}]`: "have to be there",
 		`[{"topics":"a"}]`:      "have to be there",
 		`[{"allow":"publish","deny":"publish","topics":"a"}]`:          "either allow or deny",
-		`[{"allow":"puplish","topics":"a"}]`:                           `"puplish" is none of`,
+		`[{"allow":"puplish","topics":"a"}]`:                           `puplish is none of`,
 		`[{"allow":[],"topics":"a"}]`:                                  "a list of publish",
 		`[{"allow":"publish","topics":"a","user":"x"}]`:                `"user" is not known`,
 		`[{"allow":"publish","topics":"a","qos":3}]`:                   "qos: 0, 1, 2",
@@ -77,10 +78,10 @@ func TestPermissionsThatAreRefused(t *testing.T) {
 		`[{"permission":"allow","action":"publish","topics":["a"]}]`:   `"topics" is not known`,
 		`{"pub":["a"],"sbu":["b"]}`:                                    "more in it than",
 		`{"pub":1}`:                                                    "pub: not a Topic Filter",
-		`{"pub":[` + strings.Repeat(`"a",`, maxPermissions) + `"a"]}`:  "more than 1024",
+		`{"pub":[` + strings.Repeat(`"a",`, Max) + `"a"]}`:             "more than 1024",
 	} {
 		// This user has a name that must not get into filters, and this client no id.
-		if got, err := readPermissions(decoded(t, text), &who{"+", ""}); err == nil || !strings.Contains(err.Error(), want) {
+		if got, err := Read(decoded(t, text), Who{"+", ""}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.80s: %+v, %v, want %s", text, got, err, want)
 		}
 	}
@@ -97,7 +98,7 @@ func FuzzPermissions(f *testing.F) {
 		if d.Decode(&v) != nil {
 			return
 		}
-		out, err := readPermissions(v, &who{username, clientID})
+		out, err := Read(v, Who{username, clientID})
 		if err != nil {
 			return
 		}
@@ -107,4 +108,13 @@ func FuzzPermissions(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A superuser may do all things, those of topics that "#" does not match too.
+func TestEverything(t *testing.T) {
+	for _, p := range Everything() {
+		if !p.Allow || p.Actions != uint32(sdk.AccessPublish|sdk.AccessSubscribe|sdk.AccessReceive) || checkFilter(p.TopicFilter) != nil {
+			t.Errorf("%+v", p)
+		}
+	}
 }

@@ -1,26 +1,26 @@
-package authjwt
+package permission
 
 import (
 	"errors"
 	"strings"
 )
 
-// who is what placeholders stand for.
-type who struct{ username, clientID string }
+// Who is what placeholders stand for.
+type Who struct{ Username, ClientID string }
 
 // value of a placeholder; EMQX writes ${clientid}.
-func (w *who) value(name string) (string, bool) {
+func (w Who) value(name string) (string, bool) {
 	switch name {
 	case "username":
-		return w.username, true
+		return w.Username, true
 	case "client_id", "clientid":
-		return w.clientID, true
+		return w.ClientID, true
 	}
 	return "", false
 }
 
-// checkPlaceholders reports a fault in a text with placeholders.
-func checkPlaceholders(s string) error {
+// CheckPlaceholders reports a fault in a text with placeholders.
+func CheckPlaceholders(s string) error {
 	for {
 		_, rest, found := strings.Cut(s, "${")
 		if !found {
@@ -30,16 +30,16 @@ func checkPlaceholders(s string) error {
 		if !closed {
 			return errors.New("a ${ without closing }")
 		}
-		if _, ok := new(who).value(name); !ok {
+		if _, ok := (Who{}).value(name); !ok {
 			return errors.New("${" + name + "} is not one of ${username} and ${client_id}")
 		}
 		s = rest
 	}
 }
 
-// fill puts the values in. It reports false if one is empty or unknown: what should have
+// Fill puts the values in. It reports false if one is empty or unknown: what should have
 // been compared with it would fit too much.
-func fill(s string, w *who) (string, bool) {
+func (w Who) Fill(s string) (string, bool) {
 	before, rest, found := strings.Cut(s, "${")
 	if !found {
 		return s, true
@@ -59,15 +59,15 @@ func fill(s string, w *who) (string, bool) {
 	return b.String(), true
 }
 
-// fillTopic is fill for topics: values must not have a level separator or wildcard in
-// them, or a client that chooses its own name would choose its topics; and they must not
-// begin a topic with "$".
-func fillTopic(s string, w *who) (string, bool) {
+// Topic is Fill for topics: values must not have a level separator or wildcard in them, or
+// a client that chooses its own name would choose its topics; and they must not begin a
+// topic with "$".
+func (w Who) Topic(s string) (string, bool) {
 	for _, v := range [...]struct {
 		placeholders []string
 		value        string
 	}{
-		{[]string{"${username}"}, w.username}, {[]string{"${client_id}", "${clientid}"}, w.clientID},
+		{[]string{"${username}"}, w.Username}, {[]string{"${client_id}", "${clientid}"}, w.ClientID},
 	} {
 		for _, p := range v.placeholders {
 			i := strings.Index(s, p)
@@ -76,5 +76,5 @@ func fillTopic(s string, w *who) (string, bool) {
 			}
 		}
 	}
-	return fill(s, w)
+	return w.Fill(s)
 }

@@ -1,26 +1,33 @@
-package authjwt
+package permission
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/patchbay-mq/patchbay/sdk"
 )
 
-// maxPermissions is how many one token can have: the broker goes through them for each
-// message.
-const maxPermissions = 1024
+// Max is how many one client can have: the broker goes through them for each message.
+const Max = 1024
 
-// readPermissions reads the claim that says what a client may do, in one of three forms:
+// Everything is what a client has that may do all things.
+func Everything() []sdk.Permission {
+	const all = uint32(sdk.AccessPublish | sdk.AccessSubscribe | sdk.AccessReceive)
+	// "#" does not match topics that begin with "$" [MQTT-4.7.2-1].
+	return []sdk.Permission{{Allow: true, Actions: all, TopicFilter: "#"}, {Allow: true, Actions: all, TopicFilter: "$SYS/#"}}
+}
+
+// Read reads permissions in one of three forms:
 //
 //	[{"allow": ["publish"], "topics": ["a/${client_id}/#"], "qos": [0, 1], "retain": false}]   ours
 //	[{"permission": "allow", "action": "publish", "topic": "a/b", "qos": 1, "retain": "all"}]   EMQX 5
 //	{"pub": ["a/b"], "sub": ["a/#"], "all": ["c"]}                                              EMQX 4
 //
-// What is not understood is an error: leaving a part out could make a rule wider.
-func readPermissions(v any, w *who) (out []sdk.Permission, err error) {
+// v is what encoding/json makes of it with UseNumber.
+func Read(v any, w Who) (out []sdk.Permission, err error) {
 	switch v := v.(type) {
 	case map[string]any:
 		out, err = byAction(v, w)
@@ -43,8 +50,8 @@ func readPermissions(v any, w *who) (out []sdk.Permission, err error) {
 	default:
 		return nil, errors.New("neither a list nor an object")
 	}
-	if err == nil && len(out) > maxPermissions {
-		return nil, fmt.Errorf("more than %d", maxPermissions)
+	if err == nil && len(out) > Max {
+		return nil, fmt.Errorf("more than %d", Max)
 	}
 	return out, err
 }
@@ -56,7 +63,7 @@ var accesses = map[string]sdk.Access{
 }
 
 // byAction reads {"pub": …, "sub": …, "all": …}.
-func byAction(m map[string]any, w *who) ([]sdk.Permission, error) {
+func byAction(m map[string]any, w Who) ([]sdk.Permission, error) {
 	var out []sdk.Permission
 	known := 0
 	for _, a := range [...]struct {
@@ -83,7 +90,7 @@ func byAction(m map[string]any, w *who) ([]sdk.Permission, error) {
 }
 
 // readRule reads an element of ours.
-func readRule(m map[string]any, w *who) ([]sdk.Permission, error) {
+func readRule(m map[string]any, w Who) ([]sdk.Permission, error) {
 	var p sdk.Permission
 	var filters []string
 	for name, v := range m {
@@ -115,7 +122,7 @@ func readRule(m map[string]any, w *who) ([]sdk.Permission, error) {
 }
 
 // readEMQX reads an element as EMQX has them.
-func readEMQX(m map[string]any, w *who) ([]sdk.Permission, error) {
+func readEMQX(m map[string]any, w Who) ([]sdk.Permission, error) {
 	var p sdk.Permission
 	var filters []string
 	for name, v := range m {
@@ -166,17 +173,21 @@ func each(p sdk.Permission, filters []string) []sdk.Permission {
 }
 
 func actions(v any) (uint32, error) {
-	names, ok := list(v)
-	if !ok || len(names) == 0 {
-		return 0, errors.New("a list of publish, subscribe, receive and all")
+	names, ok := v.([]any)
+	if !ok {
+		names = []any{v}
 	}
 	var out uint32
 	for _, name := range names {
-		a := accesses[name]
+		s, _ := name.(string)
+		a := accesses[s]
 		if a == 0 {
-			return 0, fmt.Errorf("%q is none of publish, subscribe, receive and all", name)
+			return 0, fmt.Errorf("%v is none of publish, subscribe, receive and all", name)
 		}
 		out |= uint32(a)
+	}
+	if out == 0 {
+		return 0, errors.New("a list of publish, subscribe, receive and all")
 	}
 	return out, nil
 }
@@ -213,7 +224,7 @@ func retain(v any) (sdk.RetainRule, error) {
 }
 
 // topicFilters reads one or several Topic Filters and puts the client in.
-func topicFilters(v any, w *who) ([]string, error) {
+func topicFilters(v any, w Who) ([]string, error) {
 	values, ok := v.([]any)
 	if !ok {
 		values = []any{v}
@@ -224,13 +235,18 @@ func topicFilters(v any, w *who) ([]string, error) {
 		if !ok {
 			return nil, errors.New("not a Topic Filter")
 		}
-		if strings.HasPrefix(s, "eq ") {
-			return nil, fmt.Errorf("%q: eq is not possible here", s)
+		// EMQX's "eq a/+" means the filter a/+ itself and not what it matches, which the
+		// broker's permissions cannot say; without wildcards it is the topic as it is.
+		if exact, eq := strings.CutPrefix(s, "eq "); eq {
+			if strings.ContainsAny(exact, "+#") {
+				return nil, fmt.Errorf("%q: eq is not possible here with wildcards", s)
+			}
+			s = exact
 		}
-		if err := checkPlaceholders(s); err != nil {
+		if err := CheckPlaceholders(s); err != nil {
 			return nil, fmt.Errorf("%q: %w", s, err)
 		}
-		if out[i], ok = fillTopic(s, w); !ok {
+		if out[i], ok = w.Topic(s); !ok {
 			return nil, fmt.Errorf("%q: the client's name or id cannot be in a Topic Filter", s)
 		}
 		if err := checkFilter(out[i]); err != nil {
@@ -242,7 +258,7 @@ func topicFilters(v any, w *who) ([]string, error) {
 
 // checkFilter says what is wrong with a Topic Filter (MQTT 5 §4.7).
 func checkFilter(s string) error {
-	if !usable(s) || strings.HasPrefix(s, "$share/") {
+	if !Usable(s) || strings.HasPrefix(s, "$share/") {
 		return errors.New("not a Topic Filter, which has no $share here")
 	}
 	levels := strings.Split(s, "/")
@@ -252,4 +268,9 @@ func checkFilter(s string) error {
 		}
 	}
 	return nil
+}
+
+// Usable reports whether a text can be a name in MQTT.
+func Usable(s string) bool {
+	return s != "" && len(s) <= 65535 && utf8.ValidString(s) && !strings.Contains(s, "\x00")
 }
