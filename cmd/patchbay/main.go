@@ -93,8 +93,9 @@ func command() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	serving := serve.Command()
 	serving.Use = "serve"
+
 	root.AddCommand(serving, config.Command(serve.CheckPlugin), bench.Command(), passwd.Command(), plugincmd.Command(), plugincmd.ACLCommand(), admin.BridgeCommand(),
-		storecmd.Command(version.String()), version.Command())
+		admin.BanCommand(), storecmd.Command(version.String()), version.Command())
 	root.AddCommand(client.Commands()...)
 	root.AddCommand(admin.Commands()...)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -172,7 +172,7 @@ func (s *Services) addBan(in *pluginv1.Ban, by string, reach spaces) (id string,
 		b.Namespace, b.reach = "", reach
 	}
 	now := time.Now().UnixMilli()
-	b.ID, b.AddedMs, b.AddedBy = newBanID(now), now, by
+	b.AddedMs, b.AddedBy = now, by
 	var ttl time.Duration
 	if b.ExpiresMs != 0 {
 		left := min(b.ExpiresMs-now, maxDelay.Milliseconds())
@@ -197,6 +197,7 @@ func (s *Services) storeBan(b *ban, ttl time.Duration) error {
 	if n >= maxBans {
 		return fail(pluginv1.HostErrorCodeLimit, "there are %d bans already", n)
 	}
+	b.ID = x.newID(b.AddedMs)
 	if _, err := s.o.Values.Set(banBucket, b.ID, encodeBan(b), ttl); err != nil {
 		return err
 	}
@@ -209,11 +210,13 @@ func (s *Services) storeBan(b *ban, ttl time.Duration) error {
 	return nil
 }
 
-// newBanID makes an id; ids sort by time.
-func newBanID(now int64) string {
+// newID makes an id; ids sort by time, and those of one millisecond in the order in which they
+// were made. It is called with changing held.
+func (x *bans) newID(now int64) string {
+	x.newest = max(x.newest+1, uint64(now)<<16)
 	var b [14]byte
-	binary.BigEndian.PutUint64(b[:], uint64(now)<<16)
-	rand.Read(b[6:])
+	binary.BigEndian.PutUint64(b[:], x.newest)
+	rand.Read(b[8:])
 	return hex.EncodeToString(b[:])
 }
 

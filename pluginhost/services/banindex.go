@@ -191,4 +191,5 @@ type bans struct {
 	// changing keeps stored bans and those in memory the same, and orders the calls of
 	// Options.BansChanged. It is held while a disk is waited for; mu is not.
 	changing sync.Mutex
+	newest   uint64 // of the ids, under changing
 }

@@ -19,7 +19,7 @@ func Plugin() sdk.Plugin {
 		Config:      sdk.ConfigOf[Config](), New: func() any { return newPlugin() },
 		// A batch is worked off one by one, and a login may wait for its turn for longer
 		// than the contract's 5 s when all clients come back at once.
-		Hooks: []sdk.Hook{{Point: sdk.PointAuthenticate, Fields: sdk.FieldPassword, MaxBatch: 1, Deadline: 15 * time.Second}},
+		Hooks: []sdk.Hook{{Point: sdk.PointAuthenticate, Fields: sdk.FieldPassword, MaxBatch: 1, Deadline: 2 * waitAtMost}},
 		Grants: []sdk.Grant{
 			{Name: "clients", Optional: true, Reason: "Finds connections of users that are removed (disconnect)."},
 			{Name: "disconnect", Optional: true, Reason: "Closes connections of users that are removed (disconnect)."},
@@ -32,6 +32,11 @@ func Plugin() sdk.Plugin {
 }
 
 func init() { sdk.Register(Plugin()) }
+
+// waitAtMost is for a login that waits for its turn. It is told to come later before a
+// broker would cut it off without a word, which is after 10 s (mqtt.connect_timeout), and
+// long before the host would take the plugin for one that fails.
+const waitAtMost = 8 * time.Second
 
 type plugin struct {
 	host       *sdk.Host
@@ -133,6 +138,8 @@ func (p *plugin) Authenticate(ctx context.Context, r *sdk.AuthRequest) (sdk.Auth
 	} else if hash, err = d.decoy(p.verifier.key, name); err != nil {
 		return sdk.AuthResult{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, waitAtMost)
+	defer cancel()
 	matches, err := p.verifier.verify(ctx, name, hash, r.Password, u == nil)
 	switch {
 	case errors.Is(err, errBusy), ctx.Err() != nil, errors.Is(err, sdk.ErrLimit), errors.Is(err, sdk.ErrTimeout):

@@ -23,6 +23,9 @@ const (
 	pathRetained      = "/v1/retained"     // ?namespace&filter
 	pathRetainedGet   = "/v1/retained/get" // ?namespace&topic
 	pathRetainedClear = "/v1/retained/clear"
+	pathBans          = "/v1/bans" // ?namespace
+	pathBanAdd        = "/v1/bans/add"
+	pathBanRemove     = "/v1/bans/remove"
 	pathPlugins       = "/v1/plugins"
 	pathPlugin        = "/v1/plugins/info" // ?name
 	pathBridges       = "/v1/bridges"
@@ -89,6 +92,9 @@ func (s *Server) apiHandler() http.Handler {
 	handle("GET "+pathRetained, s.serveRetained)
 	handle("GET "+pathRetainedGet, s.serveRetainedGet)
 	handle("POST "+pathRetainedClear, s.serveRetainedClear)
+	handle("GET "+pathBans, s.serveBans)
+	handle("POST "+pathBanAdd, s.serveBanAdd)
+	handle("POST "+pathBanRemove, s.serveBanRemove)
 	handle("GET "+pathPlugins, s.servePlugins)
 	handle("GET "+pathPlugin, s.servePlugin)
 	handle("GET "+pathBridges, s.serveBridges)

@@ -22,7 +22,7 @@
 // costs nothing in between. It does not know how a configuration is applied;
 // Options.Reload does.
 //
-// Entry points: [Start], [Server], [Commands], [PluginCommand]. The metrics are declared in
+// Entry points: [Start], [Server], [Commands], [BanCommand], [PluginCommand]. The metrics are declared in
 // metrics.go and documented, by a test that compares both, in docs/metrics.md.
 // The calls of the unix socket are in api.go and are no public interface: broker
 // and command line are one program.

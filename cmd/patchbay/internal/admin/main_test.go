@@ -170,7 +170,7 @@ func (r result) code() int {
 func run(t testing.TB, stdin string, args ...string) result {
 	t.Helper()
 	root := &cobra.Command{Use: "patchbay"}
-	root.AddCommand(append(Commands(), PluginCommand(), BridgeCommand())...)
+	root.AddCommand(append(Commands(), PluginCommand(), BridgeCommand(), BanCommand())...)
 	var out, diag bytes.Buffer
 	root.SetArgs(args)
 	root.SetIn(strings.NewReader(stdin))

@@ -28,6 +28,8 @@ type Options struct {
 	StoreDir string
 	// Plugins is the plugin host; nil: there are no plugins.
 	Plugins Plugins
+	// Bans are what the broker keeps out; nil: it cannot.
+	Bans Bans
 	// Version of the program, for status and metrics.
 	Version string
 	// Reload reads and applies the configuration. It is called for one request at

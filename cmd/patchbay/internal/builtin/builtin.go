@@ -9,4 +9,5 @@ import (
 	_ "github.com/patchbay-mq/patchbay/plugins/authhttp"   // auth-http
 	_ "github.com/patchbay-mq/patchbay/plugins/authjwt"    // auth-jwt
 	_ "github.com/patchbay-mq/patchbay/plugins/bridgemqtt" // bridge-mqtt
+	_ "github.com/patchbay-mq/patchbay/plugins/guard"      // guard
 )

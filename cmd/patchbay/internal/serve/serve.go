@@ -169,7 +169,8 @@ func (p *program) start(ctx context.Context, values store.Values) (*admin.Server
 	}
 	return admin.Start(ctx, admin.Options{
 		Broker: p.broker, Config: c.Admin, DataDir: c.DataDir, Version: version.String(), Reload: p.reload, Logger: p.log,
-		Store: p.durable, StoreDir: StoreDir(c), Plugins: p.plugins.host, Ready: p.plugins.ready, Degraded: p.plugins.degraded,
+		Store: p.durable, StoreDir: StoreDir(c), Plugins: p.plugins.host, Bans: p.plugins.host.Services(),
+		Ready: p.plugins.ready, Degraded: p.plugins.degraded,
 	})
 }
 
