@@ -6,20 +6,71 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/patchbay-mq/patchbay/plugins/bridgemqtt/internal/mqtt"
+	"github.com/patchbay-mq/patchbay/plugins/internal/bridgetest"
 )
 
-// cpu is what processes have used.
-func cpu(pids ...int) (d time.Duration) {
+// BenchmarkBridge takes messages of QoS 1 and 100 bytes from one broker to a Mosquitto, by
+// this bridge and by Mosquitto's own: ns/op is until all are there, cpu-ns/op what the broker
+// that bridges has used for each, its plugin included, and MiB the most memory that it has had.
+//
+//	go test ./plugins/bridgemqtt -run none -bench Bridge -benchtime 200000x -count 5
+func BenchmarkBridge(b *testing.B) {
+	for _, by := range []string{"builtin", "process", "mosquitto"} {
+		b.Run(by, func(b *testing.B) {
+			there, _ := mosquitto(b, "max_inflight_messages 500\n")
+			addr, here := bridgingBroker(b, by, there)
+			far, near := newFlood(b, there, "far", "up/#"), newFlood(b, addr, "near")
+			near.publish(1)
+			far.await(b, 1)
+			before := cpu(here)
+			b.ResetTimer()
+			near.publish(b.N)
+			far.await(b, int64(1+b.N))
+			b.StopTimer()
+			b.ReportMetric(float64(cpu(here)-before)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			b.ReportMetric(float64(peak(here))/1024, "MiB")
+		})
+	}
+}
+
+// bridgingBroker starts a broker with a bridge to another: this one, or a Mosquitto, which too
+// is to keep what waits.
+func bridgingBroker(b *testing.B, by, there string) (addr string, p *bridgetest.Process) {
+	if by == "mosquitto" {
+		return mosquitto(b, fmt.Sprintf(`max_inflight_messages 500
+persistence true
+persistence_location %s/
+connection b
+address %s
+topic up/# out 1
+cleansession false
+bridge_protocol_version mqttv50
+bridge_max_packet_size 0
+`, b.TempDir(), there))
+	}
+	broker := bridgetest.StartBroker(b, bridgetest.BrokerOptions{Plugins: fmt.Sprintf(`  - name: b
+    plugin: bridge-mqtt
+    runtime: %s
+    config:
+      loops: {node: here}
+      remote: {name: there, servers: ["mqtt://%s"]}
+      routes: [{name: up, filters: ["up/#"], batch_messages: 1024}]
+`, by, there)})
+	return broker.Addr, broker.Process
+}
+
+// cpu is what a broker has used.
+func cpu(p *bridgetest.Process) (d time.Duration) {
 	const tick = 10 * time.Millisecond // USER_HZ is 100 on Linux
-	for _, pid := range pids {
+	for _, pid := range append(p.Children(), p.PID()) {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		_, rest, _ := strings.Cut(string(text), ") ")
 		if f := strings.Fields(rest); len(f) > 12 {
@@ -31,81 +82,58 @@ func cpu(pids ...int) (d time.Duration) {
 	return d
 }
 
-// BenchmarkBridge takes messages of QoS 1 and 100 bytes from one broker to a Mosquitto, by
-// this bridge and by Mosquitto's own: ns/op is until they are there, cpu-ns/op what the
-// broker that bridges has used, its plugin included.
-//
-//	go test ./plugins/bridgemqtt -run none -bench Bridge -benchtime 200000x
-func BenchmarkBridge(b *testing.B) {
-	if _, err := exec.LookPath("mosquitto"); err != nil {
-		b.Skip("no mosquitto here")
-	}
-	program := filepath.Join(b.TempDir(), "patchbay")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/patchbay").CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
-	for _, by := range []string{"builtin", "process", "mosquitto"} {
-		b.Run(by, func(b *testing.B) {
-			there := startMosquitto(b, "max_inflight_messages 500\n")
-			var addr string
-			var pids func() []int
-			if by == "mosquitto" {
-				addr, pids = mosquittoBridge(b, there)
-			} else {
-				addr, pids = patchbayBridge(b, program, there, by)
-			}
-			ctx, cancel := context.WithCancel(b.Context())
-			defer cancel()
-			far, pub := newTap(ctx, there, "far", "up/#"), newTap(ctx, addr, "pub")
-			pub.publish("up/0", "first")
-			eventually(b, "the bridge works", func() bool { n, _ := far.missing(map[string]bool{"up/0 first": true}, ""); return n == 0 })
-			before := cpu(pids()...)
-			b.ResetTimer()
-			list := make([]*mqtt.Outgoing, b.N)
-			payload := []byte(strings.Repeat("x", 92))
-			for i := range list {
-				list[i] = &mqtt.Outgoing{
-					Message: mqtt.Message{Topic: "up/" + strconv.Itoa(i%16), Payload: fmt.Appendf(payload[:92:92], "%08d", i), QoS: 1}, Done: func(byte, string) {},
-				}
-			}
-			pub.link.Publish(list)
-			for until := time.Now().Add(2 * time.Minute); far.count() <= b.N; time.Sleep(time.Millisecond) {
-				if time.Now().After(until) {
-					b.Fatalf("%d of %d are there", far.count(), b.N)
-				}
-			}
-			b.StopTimer()
-			b.ReportMetric(float64(cpu(pids()...)-before)/float64(b.N), "cpu-ns/op")
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
-		})
-	}
+// flood is a client that publishes as fast as it can, and counts what it gets. The bridge's own
+// client serves, since it takes less of the machine than what is measured.
+type flood struct {
+	link *mqtt.Link
+	got  atomic.Int64
 }
 
-// count is how many different messages there are.
-func (x *tap) count() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return len(x.got)
+func newFlood(b *testing.B, addr, id string, filters ...string) *flood {
+	s, err := mqtt.ParseServer("mqtt://" + addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	o := mqtt.Options{
+		Servers: []*mqtt.Server{s}, Versions: []mqtt.Version{mqtt.V5}, ClientID: id, KeepAlive: time.Minute, ConnectTimeout: wait,
+		ReceiveMaximum: 1000, MaxInflight: 500, MaxPacket: 1 << 20, RetryMin: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond,
+	}
+	for _, f := range filters {
+		o.Subscribe = append(o.Subscribe, mqtt.Subscription{Filter: f, QoS: 1})
+	}
+	x := &flood{link: mqtt.New(o)}
+	ctx, cancel := context.WithCancel(b.Context())
+	b.Cleanup(cancel)
+	go x.link.Run(ctx)
+	go func() {
+		for {
+			list, err := x.link.Receive(ctx, 1000, 1<<20)
+			if err != nil {
+				return
+			}
+			x.got.Add(int64(len(list)))
+			x.link.Acknowledge(list)
+		}
+	}()
+	eventually(b, id+" is connected", func() bool { s, _ := x.link.State(); return s.Connected })
+	return x
 }
 
-func patchbayBridge(b *testing.B, program, there, runtime string) (addr string, pids func() []int) {
-	p := newProcess(b, program, "here", fmt.Sprintf(`plugins:
-  - name: b
-    plugin: bridge-mqtt
-    runtime: %s
-    config:
-      loops: {node: here}
-      remote: {name: there, servers: ["mqtt://%s"]}
-      routes: [{name: up, filters: ["up/#"], batch_messages: 1024}]
-`, runtime, there))
-	return p.addr, func() []int { return append(p.children(), p.cmd.Process.Pid) }
+func (x *flood) publish(n int) {
+	list := make([]*mqtt.Outgoing, n)
+	payload := []byte(strings.Repeat("x", 92))
+	for i := range list {
+		list[i] = &mqtt.Outgoing{
+			Message: mqtt.Message{Topic: "up/" + strconv.Itoa(i%16), Payload: fmt.Appendf(payload[:92:92], "%08d", i), QoS: 1}, Done: func(byte, string) {},
+		}
+	}
+	x.link.Publish(list)
 }
 
-// mosquittoBridge is a Mosquitto with a bridge, which keeps on disk what waits, as this
-// broker does.
-func mosquittoBridge(b *testing.B, there string) (addr string, pids func() []int) {
-	dir := b.TempDir()
-	addr, pid := startMosquittoPID(b, fmt.Sprintf("max_inflight_messages 500\npersistence true\npersistence_location %s/\nconnection b\naddress %s\ntopic up/# out 1\ncleansession false\nbridge_protocol_version mqttv50\nbridge_max_packet_size 0\n",
-		dir, there))
-	return addr, func() []int { return []int{pid} }
+func (x *flood) await(b *testing.B, n int64) {
+	for until := time.Now().Add(2 * time.Minute); x.got.Load() < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			b.Fatalf("%d of %d are there", x.got.Load(), n)
+		}
+	}
 }

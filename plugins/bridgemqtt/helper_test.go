@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +21,7 @@ import (
 	"github.com/patchbay-mq/patchbay/core/transport"
 	"github.com/patchbay-mq/patchbay/pluginhost"
 	"github.com/patchbay-mq/patchbay/plugins/internal/bridge"
+	"github.com/patchbay-mq/patchbay/plugins/internal/bridgetest"
 	"github.com/patchbay-mq/patchbay/sdk"
 	"github.com/patchbay-mq/patchbay/sdk/plugintest"
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
@@ -70,30 +69,7 @@ type node struct {
 	grants []string // Topic Filters that bridges may publish to; none: all
 }
 
-// program is the plugin as a program, built once.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "bridge-mqtt-test")
-	if err != nil {
-		return "", err
-	}
-	file := filepath.Join(dir, "bridge-mqtt")
-	out, err := exec.Command("go", "build", "-o", file, "./cmd/bridge-mqtt").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return file, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if built { // or program would build it now
-		file, _ := program()
-		os.RemoveAll(filepath.Dir(file))
-	}
-	os.Exit(code)
-}
-
-var built bool
+func TestMain(m *testing.M) { os.Exit(bridgetest.Main(m, nil)) }
 
 func startNode(t testing.TB, name string) *node {
 	t.Helper()
@@ -153,12 +129,7 @@ func (n *node) bridge(rt pluginhost.Runtime, name, config string) {
 		Grants: []pluginv1.Grant{{Name: "publish", TopicFilters: n.grants}, {Name: "retained"}},
 	}
 	if rt == pluginhost.Process {
-		file, err := program()
-		if err != nil {
-			n.t.Fatal(err)
-		}
-		built = true
-		s.Plugin, s.Path, s.Dev = "", file, true
+		s.Plugin, s.Path, s.Dev = "", bridgetest.Build(n.t, "./cmd/bridge-mqtt"), true
 	}
 	found := false
 	for i := range n.specs {

@@ -55,7 +55,7 @@ func (p *plugin) send(ctx context.Context, b *bridge.Batch) error {
 	defer r.batch.Unlock()
 	flights := r.begin(b)
 	err := r.await(ctx, b, flights)
-	r.leave(flights)
+	r.leave(b, flights)
 	return err
 }
 
@@ -115,8 +115,8 @@ func (r *outRoute) land(f *flight, code byte, reason string) {
 func (r *outRoute) await(ctx context.Context, b *bridge.Batch, flights []*flight) error {
 	t := time.NewTimer(patience)
 	defer t.Stop()
-	for {
-		if r.settle(b, flights) {
+	for settled := 0; ; {
+		if settled = r.settle(b, flights, settled); settled == len(flights) {
 			return nil
 		}
 		state, changed := r.w.link.State()
@@ -139,38 +139,51 @@ func (r *outRoute) await(ctx context.Context, b *bridge.Batch, flights []*flight
 	}
 }
 
-// settle says what is known of the messages, and reports whether that is all.
-func (r *outRoute) settle(b *bridge.Batch, flights []*flight) bool {
+// settle says what is known of the messages from one on, all before it being settled, and
+// returns the first that is not: most answers come in order, and to look at the whole
+// batch for each of them would be most of the work.
+func (r *outRoute) settle(b *bridge.Batch, flights []*flight, from int) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := true
-	for i, f := range flights {
-		if f == nil || b.Settled(i) {
+	for ; from < len(flights); from++ {
+		f := flights[from]
+		if f == nil || b.Settled(from) {
 			continue
 		}
 		if !f.over {
-			all = false
-			continue
+			break
 		}
-		delete(r.flights, b.Messages[i].Offset)
-		switch err := fmt.Errorf("the remote broker refuses the message: %s", mqtt.Reason(f.code, f.reason)); {
-		case f.code < 0x80:
-			b.Done(i)
-		case hopeless(f.code):
-			b.Refuse(i, err)
-		default:
-			b.Fail(i, err)
-		}
+		r.say(b, from, f)
 	}
-	return all
+	return from
 }
 
-// leave copies what the link still has, since the batch's memory is about to go.
-func (r *outRoute) leave(flights []*flight) {
+// say says what has become of the i-th message of a batch. It is called with mu held.
+func (r *outRoute) say(b *bridge.Batch, i int, f *flight) {
+	delete(r.flights, b.Messages[i].Offset)
+	if f.code < 0x80 {
+		b.Done(i)
+		return
+	}
+	err := fmt.Errorf("the remote broker refuses the message: %s", mqtt.Reason(f.code, f.reason))
+	if hopeless(f.code) {
+		b.Refuse(i, err)
+	} else {
+		b.Fail(i, err)
+	}
+}
+
+// leave says what is known of a batch that ends before all of it is, and copies what the link
+// still has, since the batch's memory is about to go.
+func (r *outRoute) leave(b *bridge.Batch, flights []*flight) {
 	var list []*mqtt.Outgoing
 	r.mu.Lock()
-	for _, f := range flights {
-		if f != nil && !f.over {
+	for i, f := range flights {
+		switch {
+		case f == nil || b.Settled(i):
+		case f.over:
+			r.say(b, i, f)
+		default:
 			list = append(list, &f.Outgoing)
 		}
 	}

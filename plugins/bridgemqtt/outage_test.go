@@ -10,6 +10,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"github.com/patchbay-mq/patchbay/pluginhost"
+	"github.com/patchbay-mq/patchbay/plugins/internal/bridgetest"
 )
 
 // complete checks that n messages "I" of each of the topics are there, in order if one leaves
@@ -54,11 +55,11 @@ func has(c *client, topics []string, n int) bool {
 func TestOutages(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, rt pluginhost.Runtime) {
 		here, there := startNode(t, "here"), startNode(t, "there")
-		net := startProxy(t, there.addr)
+		net := bridgetest.StartProxy(t, there.addr)
 		far := connect(t, there.addr, "far").subscribe("up/#")
 		near := connect(t, here.addr, "near").subscribe("down/#")
 		here.bridge(rt, "b", fmt.Sprintf(`{"remote":{"name":"there","servers":["mqtt://%s"],"keep_alive":"2s","connect_timeout":"1s","retry_min":"20ms","retry_max":"200ms"},"routes":[
-			{"name":"up","filters":["up/#"],"batch_messages":64},{"name":"down","direction":"in","filters":["down/#"]}]}`, net.addr()))
+			{"name":"up","filters":["up/#"],"batch_messages":64},{"name":"down","direction":"in","filters":["down/#"]}]}`, net.Addr))
 		here.connected("b") // and subscribed
 		const n = 400
 		up, down := []string{"up/1", "up/2"}, []string{"down/1", "down/2"}
@@ -79,22 +80,23 @@ func TestOutages(t *testing.T) {
 		reach := func(k int32) { eventually(t, "load", func() bool { return sent.Load() >= k }) }
 		for _, k := range []int32{80, 160, 240} {
 			reach(k)
-			net.cut()
+			net.Cut()
 		}
 		reach(300)
-		net.set(func() { net.stall = true }) // half-open: found out by the Keep Alive
+		net.HalfOpen(true) // half-open: found out by the Keep Alive
 		reach(360)
 		before := len(far.received())
 		time.Sleep(500 * time.Millisecond)
 		if now := len(far.received()); now != before {
 			t.Errorf("%d messages went through a network that stands", now-before)
 		}
-		net.cut()
-		net.set(func() { net.stall, net.pause = false, 200*time.Millisecond }) // about 5 KB/s
+		net.Cut()
+		net.HalfOpen(false)
+		net.Slow(5 << 10)
 		reach(2 * n)
 		<-finished
 		<-finished
-		net.set(func() { net.pause = 0 })
+		net.Slow(0)
 		eventually(t, "all is there", func() bool { return has(far, up, n) && has(near, down, n) })
 		t.Logf("came again: %d up, %d down", complete(t, far.received(), up, n), complete(t, near.received(), down, n))
 	})
@@ -103,10 +105,10 @@ func TestOutages(t *testing.T) {
 // While the other broker is away, what is published waits; a batch at a time is in memory.
 func TestBacklog(t *testing.T) {
 	here, there := startNode(t, "here"), startNode(t, "there")
-	net := startProxy(t, there.addr)
-	net.set(func() { net.down = true })
+	net := bridgetest.StartProxy(t, there.addr)
+	net.Refuse(true)
 	far := connect(t, there.addr, "far").subscribe("#")
-	here.bridge(pluginhost.Builtin, "b", fmt.Sprintf(`{"remote":{"servers":["mqtt://%s"],"retry_min":"20ms","retry_max":"100ms"},"routes":[{"name":"up","filters":["up/#"]}]}`, net.addr()))
+	here.bridge(pluginhost.Builtin, "b", fmt.Sprintf(`{"remote":{"servers":["mqtt://%s"],"retry_min":"20ms","retry_max":"100ms"},"routes":[{"name":"up","filters":["up/#"]}]}`, net.Addr))
 	p := connect(t, here.addr, "p")
 	const n = 3000
 	for i := range n {
@@ -116,7 +118,7 @@ func TestBacklog(t *testing.T) {
 	if c := d.Consumers[0]; c.Name != "up" || c.Backlog != n {
 		t.Errorf("consumer %+v", c)
 	}
-	net.set(func() { net.down = false })
+	net.Refuse(false)
 	eventually(t, "the backlog is there", func() bool { return has(far, []string{"up/1"}, n) })
 	if again := complete(t, far.received(), []string{"up/1"}, n); again != 0 {
 		t.Errorf("%d came again", again)
@@ -125,36 +127,38 @@ func TestBacklog(t *testing.T) {
 
 // A peer that has gone without a word is found out by the Keep Alive.
 func TestHalfOpen(t *testing.T) {
+	t.Parallel() // it waits, for the most part
 	here, there := startNode(t, "here"), startNode(t, "there")
-	net := startProxy(t, there.addr)
+	net := bridgetest.StartProxy(t, there.addr)
 	far := connect(t, there.addr, "far").subscribe("#")
-	here.bridge(pluginhost.Builtin, "b", fmt.Sprintf(`{"remote":{"servers":["mqtt://%s"],"keep_alive":"2s","retry_min":"20ms"},"routes":[{"name":"up","filters":["up/#"]}]}`, net.addr()))
+	here.bridge(pluginhost.Builtin, "b", fmt.Sprintf(`{"remote":{"servers":["mqtt://%s"],"keep_alive":"2s","retry_min":"20ms"},"routes":[{"name":"up","filters":["up/#"]}]}`, net.Addr))
 	p := connect(t, here.addr, "p")
 	p.say("up/1", "0", 1)
 	far.expect(1)
-	net.set(func() { net.stall = true })
+	net.HalfOpen(true)
 	p.say("up/1", "1", 1)
 	eventually(t, "the connection is given up", func() bool { return strings.Contains(here.log.String(), "nothing was heard for") })
-	net.set(func() { net.stall = false })
+	net.HalfOpen(false)
 	eventually(t, "all is there", func() bool { return has(far, []string{"up/1"}, 2) })
 	complete(t, far.received(), []string{"up/1"}, 2)
 }
 
 // With several servers the next one is taken, and the first one again when it is back.
 func TestFailover(t *testing.T) {
+	t.Parallel() // it waits, for the most part
 	here, one, two := startNode(t, "here"), startNode(t, "one"), startNode(t, "two")
-	first, second := startProxy(t, one.addr), startProxy(t, two.addr)
+	first, second := bridgetest.StartProxy(t, one.addr), bridgetest.StartProxy(t, two.addr)
 	at1, at2 := connect(t, one.addr, "c").subscribe("#"), connect(t, two.addr, "c").subscribe("#")
 	here.bridge(pluginhost.Builtin, "b", fmt.Sprintf(`{"remote":{"servers":["mqtt://%s","mqtt://%s"],"retry_min":"20ms","retry_max":"100ms","failback":"100ms"},"routes":[{"name":"up","filters":["up/#"]}]}`,
-		first.addr(), second.addr()))
+		first.Addr, second.Addr))
 	p := connect(t, here.addr, "p")
 	p.say("up/1", "a", 1)
 	at1.expect(1)
-	first.set(func() { first.down = true })
-	first.cut()
+	first.Refuse(true)
+	first.Cut()
 	p.say("up/1", "b", 1)
 	at2.expect(1)
-	first.set(func() { first.down = false })
+	first.Refuse(false)
 	eventually(t, "back", func() bool {
 		p.say("up/1", "c", 1)
 		return len(at1.received()) > 1

@@ -1,54 +1,44 @@
 package bridgemqtt
 
 import (
-	"encoding/json"
-	"os"
-	"strings"
+	"slices"
 	"testing"
+
+	"github.com/patchbay-mq/patchbay/pluginhost"
+	"github.com/patchbay-mq/patchbay/plugins/internal/bridgetest"
 )
 
 // Every key of the config is in the README, or in the page of all bridges.
 func TestReadme(t *testing.T) {
-	own, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shared, err := os.ReadFile("../../docs/bridges.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := Plugin().Manifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var s schema
-	if err := json.Unmarshal([]byte(m.ConfigSchema), &s); err != nil {
-		t.Fatal(err)
-	}
-	keys := s.keys()
-	if len(keys) < 40 {
-		t.Fatalf("the schema has %d keys", len(keys))
-	}
-	text := string(own) + string(shared)
-	for _, k := range keys {
-		if !strings.Contains(text, "`"+k+"`") {
-			t.Errorf("%s is not described", k)
-		}
-	}
+	bridgetest.Documented(t, Plugin(), "README.md", "../../docs/bridges.md")
 }
 
-type schema struct {
-	Properties map[string]schema `json:"properties"`
-	Items      *schema           `json:"items"`
-}
-
-func (s *schema) keys() (list []string) {
-	for name, p := range s.Properties {
-		list = append(list, name)
-		list = append(list, p.keys()...)
+// The README's config does what the README says.
+func TestReadmeConfig(t *testing.T) {
+	here, hq := startNode(t, "here"), startNode(t, "hq")
+	configs := bridgetest.Examples(t, "README.md", "mqtts://hq.example.com", "mqtt://"+hq.addr, "mqtts://hq-2.example.com", "mqtt://"+hq.addr,
+		"${file:/run/secrets/hq}", "secret")
+	here.grants = []string{"hq/#", "shared/#"}
+	here.bridge(pluginhost.Builtin, "to-hq", configs[0])
+	here.connected("to-hq")
+	near, far := connect(t, here.addr, "press").subscribe("hq/#", "shared/#"), connect(t, hq.addr, "boss").subscribe("#")
+	near.say("plant/press-1/measured/t", "21", 1)
+	near.say("orders/1", "a", 1)
+	near.say("raw/hall-2/x", "b", 1)
+	near.say("shared/1", "c", 1)
+	far.say("sites/plant-7/commands/stop", "d", 1)
+	far.say("shared/2", "e", 1)
+	want := []string{"sites/plant-7/online 1", "sites/plant-7/press-1/measured/t 21", "orders/1 a", "site-7/hall-2/press b", "shared/1 c", "sites/plant-7/commands/stop d", "shared/2 e"}
+	got := short(far.expect(len(want)))
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("there: %q, want %q", got, want)
 	}
-	if s.Items != nil {
-		list = append(list, s.Items.keys()...)
+	want = []string{"hq/commands/stop d", "shared/1 c", "shared/2 e"}
+	got = short(near.expect(len(want)))
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("here: %q, want %q", got, want)
 	}
-	return list
 }

@@ -37,6 +37,7 @@ type Batch struct {
 	Scope    *template.Scope
 	Messages []Message
 
+	waiting  *waiting // who is told at once of what is done
 	source   template.Source
 	outcomes []outcome
 	reasons  []error
@@ -44,7 +45,7 @@ type Batch struct {
 
 func newBatch(r *route, messages []Message) *Batch {
 	return &Batch{
-		Route: r.Route, Scope: &r.scope, Messages: messages, outcomes: make([]outcome, len(messages)), reasons: make([]error, len(messages)),
+		Route: r.Route, Scope: &r.scope, Messages: messages, waiting: &r.waiting, outcomes: make([]outcome, len(messages)), reasons: make([]error, len(messages)),
 	}
 }
 
@@ -57,8 +58,12 @@ func (b *Batch) Source(i int) *template.Source {
 	return &b.source
 }
 
-// Done says that the other side has the i-th message.
-func (b *Batch) Done(i int) { b.outcomes[i], b.reasons[i] = done, nil }
+// Done says that the other side has the i-th message. With ack: after_remote its publisher
+// is told at once, also if the rest of the batch takes long.
+func (b *Batch) Done(i int) {
+	b.outcomes[i], b.reasons[i] = done, nil
+	b.waiting.settle(b.Messages[i].Message, nil)
+}
 
 // Fail says that the other side has trouble with the i-th message itself: it comes again,
 // before what came after it, and after max_attempts it becomes a dead letter.

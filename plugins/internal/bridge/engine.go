@@ -245,6 +245,7 @@ func (e *Engine) conclude(r *route, b *sdk.ConsumeBatch, batch *Batch, took time
 	if first == b.Len() {
 		r.backoff.Reset()
 		r.mu.Unlock()
+		r.waiting.ended(batch, true, time.Now())
 		e.count(r, batch, took, nil)
 		return nil
 	}
@@ -255,6 +256,7 @@ func (e *Engine) conclude(r *route, b *sdk.ConsumeBatch, batch *Batch, took time
 	if errors.As(why, &h) {
 		after = h.after
 	}
+	r.waiting.ended(batch, false, time.Now())
 	e.count(r, batch, took, why)
 	for i := first; i < b.Len(); i++ {
 		b.Retry(i, after, cut(why.Error()))

@@ -334,6 +334,63 @@ func TestGateAlone(t *testing.T) {
 	}
 }
 
+// A batch that takes long keeps its order: the gate does not send what is in it, and
+// answers for each message as soon as that is on the other side.
+func TestGateSlowBatch(t *testing.T) {
+	step := make(chan struct{})
+	f := &far{send: func(_ context.Context, b *Batch) error {
+		<-step
+		b.Done(0)
+		<-step
+		return nil
+	}}
+	in := open(t, f, strings.Replace(gated, `"1s"`, `"20s"`, 1))
+	b := batch(1, 2)
+	for i := range b.Deliveries { // a backlog: received at very different times, all of them long ago
+		b.Deliveries[i].Message.ReceivedMs -= 60_000 - int64(i)*30_000
+	}
+	result := make(chan string, 1)
+	go func() { result <- said(t, in, b) }()
+	answer, _ := gate(in, time.Minute, 1, 2)
+	waits(t, f, 2)
+	time.Sleep(3 * look) // for what must not be sent
+	step <- struct{}{}
+	waits(t, f, 1) // the first one is there
+	step <- struct{}{}
+	if d := denied(<-answer); d != "" {
+		t.Error(d)
+	}
+	if got := <-result; got != "1 ok, 2 ok" {
+		t.Error(got)
+	}
+	if got := fmt.Sprint(f.calls); got != "[[1 2]]" {
+		t.Errorf("sent %s", got)
+	}
+}
+
+// So is one that is as new as what the queue has brought, when that has had nothing for a
+// while; but not while the queue has more to bring.
+func TestGateAfterQueue(t *testing.T) {
+	t.Parallel()
+	f := &far{send: func(context.Context, *Batch) error { return nil }}
+	in := open(t, f, strings.Replace(gated, `"1s"`, `"20s","batch_messages":2`, 1))
+	if got := said(t, in, batch(1)); got != "1 ok" {
+		t.Fatal(got)
+	}
+	answer, _ := gate(in, 0, 7, 8)
+	if d := denied(<-answer); d != "" {
+		t.Error(d)
+	}
+	if got := fmt.Sprint(f.calls); got != "[[1] [7] [8]]" {
+		t.Errorf("sent %s", got)
+	}
+	said(t, in, batch(9, 10)) // full
+	w := &f.routes["r"].waiting
+	if w.misses(&sdk.Message{ReceivedMs: time.Now().UnixMilli()}, &waiter{}, time.Now().Add(time.Hour)) {
+		t.Error("a message is missed while the queue has more")
+	}
+}
+
 func TestSettledIsBounded(t *testing.T) {
 	w := &newProgress().waiting
 	w.enable(true)

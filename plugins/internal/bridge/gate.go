@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/patchbay-mq/patchbay/sdk"
@@ -16,8 +17,8 @@ const (
 	// look is how often a gate that waits looks whether its messages have been missed.
 	look = 500 * time.Millisecond
 	// missed is how long after the queue has nothing more to give a message is held not to
-	// be in it.
-	missed = 2 * time.Second
+	// be in it. It is longer than a disk that is busy keeps the host from handing over.
+	missed = 5 * time.Second
 )
 
 // waiting are the messages of a route that a gate waits for, and those that it will ask for.
@@ -30,7 +31,8 @@ type waiting struct {
 
 	busy    bool      // a batch is under way, or has to come again
 	rest    time.Time // when the last batch was through, while not busy
-	newest  int64     // ReceivedMs of the newest message that was handed over
+	drained bool      // the last batch was all that the queue had
+	newest  int64     // ReceivedMs of the newest message of batches that are settled
 	enabled bool      // a gate will ask
 }
 
@@ -138,8 +140,10 @@ var errInTime = errors.New("not in time")
 func (e *Engine) await(ctx context.Context, b *sdk.GateBatch, c *gateCall, list []*waiter) {
 	t := time.NewTicker(look)
 	defer t.Stop()
-	// Direct sendings read the batch, which is gone when Gate returns.
+	// Direct sendings read the batch, which is gone when Gate returns. They are made one
+	// after the other, so that they are in order too.
 	var direct sync.WaitGroup
+	var sending atomic.Bool
 	defer direct.Wait()
 	for {
 		select {
@@ -151,11 +155,25 @@ func (e *Engine) await(ctx context.Context, b *sdk.GateBatch, c *gateCall, list 
 			}
 			return
 		case now := <-t.C:
+			if sending.Load() {
+				continue
+			}
+			var gone []*waiter
 			for _, x := range list {
 				if x.route.waiting.misses(b.Message(x.index), x, now) {
-					direct.Go(func() { e.direct(ctx, b, x) })
+					gone = append(gone, x)
 				}
 			}
+			if len(gone) == 0 {
+				continue
+			}
+			sending.Store(true)
+			direct.Go(func() {
+				defer sending.Store(false)
+				for _, x := range gone {
+					e.direct(ctx, b, x)
+				}
+			})
 		}
 	}
 }
@@ -193,6 +211,12 @@ func (w *waiting) add(id uint64, x *waiter) (settled bool) {
 	return false
 }
 
+func (w *waiting) isOver(x *waiter) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return x.over
+}
+
 // giveUp ends a waiter that has waited for too long.
 func (w *waiting) giveUp(id uint64, x *waiter) {
 	w.mu.Lock()
@@ -219,8 +243,9 @@ func (w *waiting) remove(id uint64, x *waiter) {
 
 // misses reports whether the queue will not bring the message of x: a message of QoS 2
 // that its client has sent again after a crash is not routed again, nor does one that
-// another plugin has changed keep its id. What was received later has been handed
-// over, or for a while there was nothing to hand over; and the other side answers.
+// another plugin has changed keep its id. What was received later is settled, or for a
+// while there was nothing to hand over; and the other side answers. A message of the batch
+// that is under way is not missed, however slow that is.
 func (w *waiting) misses(m *sdk.Message, x *waiter, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -228,14 +253,17 @@ func (w *waiting) misses(m *sdk.Message, x *waiter, now time.Time) bool {
 		return false
 	}
 	passed := w.newest > m.ReceivedMs+missed.Milliseconds()
-	idle := !w.busy && !w.rest.IsZero() && now.Sub(w.rest) >= missed
+	idle := !w.busy && w.drained && now.Sub(w.rest) >= missed
 	x.direct = passed || idle
 	return x.direct
 }
 
-// direct sends one message past the queue.
+// direct sends one message past the queue, unless that has brought it meanwhile.
 func (e *Engine) direct(ctx context.Context, b *sdk.GateBatch, x *waiter) {
 	m := b.Message(x.index)
+	if x.route.waiting.isOver(x) || ctx.Err() != nil {
+		return
+	}
 	batch := newBatch(x.route, []Message{{Message: m, Client: b.Client(x.index), Attempt: 1}})
 	err := e.send(ctx, x.route, batch)
 	if reason := batch.reasons[0]; reason != nil {
@@ -260,15 +288,21 @@ func (r *route) began(b *Batch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy = true
-	for i := range b.Messages {
-		w.newest = max(w.newest, b.Messages[i].ReceivedMs)
-	}
 }
 
-// ended notes that a batch is through; clean says that all of it is settled.
-func (w *waiting) ended(clean bool, now time.Time) {
+// ended notes that a batch of the queue is through; clean says that all of it is settled.
+func (w *waiting) ended(b *Batch, clean bool, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy = !clean
 	w.rest = now
+	size := 0
+	for i := range b.Messages {
+		size += len(b.Messages[i].Payload)
+		if clean {
+			w.newest = max(w.newest, b.Messages[i].ReceivedMs)
+		}
+	}
+	// A batch ends with the message that would make it too large.
+	w.drained = clean && len(b.Messages) < int(b.Route.BatchMessages) && size < int(b.Route.BatchBytes)/2
 }

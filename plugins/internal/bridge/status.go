@@ -136,7 +136,6 @@ func (e *Engine) count(r *route, b *Batch, took time.Duration, err error) {
 		}
 	}
 	now := time.Now()
-	r.waiting.ended(err == nil, now)
 	f := &r.figures
 	f.mu.Lock()
 	f.s.Messages += int64(n)

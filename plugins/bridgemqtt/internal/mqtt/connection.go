@@ -48,10 +48,23 @@ type connection struct {
 }
 
 func newConnection(l *Link, s *Server, nc net.Conn, v Version, bridge bool) *connection {
-	c := &connection{link: l, server: s, nc: nc, version: v, bridge: bridge, r: bufio.NewReaderSize(nc, readBuffer)}
+	c := &connection{link: l, server: s, nc: nc, version: v, bridge: bridge}
+	c.r = bufio.NewReaderSize(heard{c}, readBuffer)
 	c.write.L = &c.mu
 	c.lastRead.Store(time.Now().UnixNano())
 	return c
+}
+
+// heard reads from a connection, and notes when: also in the middle of a packet, which may
+// take longer than the Keep Alive on a slow way.
+type heard struct{ c *connection }
+
+func (h heard) Read(b []byte) (int, error) {
+	n, err := h.c.nc.Read(b)
+	if n > 0 {
+		h.c.lastRead.Store(time.Now().UnixNano())
+	}
+	return n, err
 }
 
 // echoes reports whether the server sends back what it gets: MQTT 5 has No Local, and
@@ -268,7 +281,6 @@ func (c *connection) body(n int) ([]byte, error) {
 	if _, err := io.ReadFull(c.r, b); err != nil {
 		return nil, eof(err)
 	}
-	c.lastRead.Store(time.Now().UnixNano())
 	return b, nil
 }
 
@@ -279,7 +291,6 @@ func (c *connection) read() error {
 		if err != nil {
 			return err
 		}
-		c.lastRead.Store(time.Now().UnixNano())
 		if h.kind == typePublish {
 			err = c.publish(h)
 		} else {

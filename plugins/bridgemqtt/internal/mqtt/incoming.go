@@ -103,7 +103,6 @@ func (c *connection) skip(h header) (p publish, err error) {
 			return p, eof(err)
 		}
 		left -= n
-		c.lastRead.Store(time.Now().UnixNano())
 	}
 	return p, nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 )
 
-const wait = 10 * time.Second
+const wait = time.Minute
 
 // server is the other end of a Link, which does what a test says.
 type server struct {
@@ -184,6 +184,36 @@ func run(t *testing.T, s *server, change func(*Options)) *Link {
 		<-done
 	})
 	return l
+}
+
+// A packet may take longer than the Keep Alive allows to be silent.
+func TestSlowPacket(t *testing.T) {
+	t.Parallel() // it waits
+	s := newServer(t)
+	l := run(t, s, func(o *Options) { o.KeepAlive = 2 * time.Second })
+	p := s.accept(false, nil)
+	cp := packets.NewControlPacket(packets.PUBLISH)
+	m := cp.Content.(*packets.Publish)
+	m.Topic, m.Payload = "t", bytes.Repeat([]byte("x"), 1000)
+	var b bytes.Buffer
+	if _, err := cp.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	for b.Len() > 0 {
+		if _, err := p.nc.Write(b.Next(100)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(400 * time.Millisecond) // the way is slow: 4 s in all
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	list, err := l.Receive(ctx, 10, 1<<20)
+	if err != nil || len(list) != 1 || len(list[0].Payload) != 1000 {
+		t.Fatalf("%d messages, %v", len(list), err)
+	}
+	if s, _ := l.State(); !s.Connected || s.Since.After(time.Now().Add(-3*time.Second)) {
+		t.Errorf("not the first connection: %+v", s)
+	}
 }
 
 // What was not acknowledged is sent again, in order and first, as the session says.
@@ -410,62 +440,6 @@ func TestRefused(t *testing.T) {
 		if time.Now().After(until) {
 			t.Fatalf("%+v", state)
 		}
-	}
-}
-
-func BenchmarkLink(b *testing.B) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	go func() { // a server that acknowledges
-		nc, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer nc.Close()
-		c := newConnection(nil, nil, nc, V5, false)
-		for {
-			h, err := readHeader(c.r)
-			if err != nil {
-				return
-			}
-			body, err := c.body(h.remaining)
-			if err != nil {
-				return
-			}
-			var out []byte
-			switch h.kind {
-			case typeConnect:
-				out = []byte{0x20, 3, 0, 0, 0}
-			case typePublish:
-				p, _ := parsePublish(body, h.flags, V5)
-				out = appendAck(nil, typePuback, p.id)
-			}
-			if _, err := nc.Write(out); err != nil {
-				return
-			}
-		}
-	}()
-	at, _ := ParseServer("mqtt://" + l.Addr().String())
-	link := New(Options{Servers: []*Server{at}, Versions: []Version{V5}, KeepAlive: time.Minute, ConnectTimeout: wait, ReceiveMaximum: 10, MaxInflight: 500, RetryMin: time.Millisecond, RetryMax: time.Second})
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go link.Run(ctx)
-	b.ReportAllocs()
-	payload := make([]byte, 100)
-	const batch = 256
-	list, memory := make([]*Outgoing, batch), make([]Outgoing, batch)
-	for n := 0; n < b.N; n += batch {
-		var wg sync.WaitGroup
-		wg.Add(batch)
-		for i := range list {
-			memory[i] = Outgoing{Message: Message{Topic: "a/b/c", Payload: payload, QoS: 1}, Done: func(byte, string) { wg.Done() }}
-			list[i] = &memory[i]
-		}
-		link.Publish(list)
-		wg.Wait()
 	}
 }
 
