@@ -3,11 +3,12 @@
 package builtin
 
 import (
-	_ "github.com/patchbay-mq/patchbay/plugins/acl"        // acl
-	_ "github.com/patchbay-mq/patchbay/plugins/authcert"   // auth-cert
-	_ "github.com/patchbay-mq/patchbay/plugins/authfile"   // authfile
-	_ "github.com/patchbay-mq/patchbay/plugins/authhttp"   // auth-http
-	_ "github.com/patchbay-mq/patchbay/plugins/authjwt"    // auth-jwt
-	_ "github.com/patchbay-mq/patchbay/plugins/bridgemqtt" // bridge-mqtt
-	_ "github.com/patchbay-mq/patchbay/plugins/guard"      // guard
+	_ "github.com/patchbay-mq/patchbay/plugins/acl"           // acl
+	_ "github.com/patchbay-mq/patchbay/plugins/authcert"      // auth-cert
+	_ "github.com/patchbay-mq/patchbay/plugins/authfile"      // authfile
+	_ "github.com/patchbay-mq/patchbay/plugins/authhttp"      // auth-http
+	_ "github.com/patchbay-mq/patchbay/plugins/authjwt"       // auth-jwt
+	_ "github.com/patchbay-mq/patchbay/plugins/bridgemqtt"    // bridge-mqtt
+	_ "github.com/patchbay-mq/patchbay/plugins/bridgewebhook" // bridge-webhook
+	_ "github.com/patchbay-mq/patchbay/plugins/guard"         // guard
 )
