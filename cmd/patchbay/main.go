@@ -21,6 +21,7 @@ import (
 	_ "github.com/patchbay-mq/patchbay/cmd/patchbay/internal/builtin" // the plugins that are compiled in
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/client"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/config"
+	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/mosquittoconf"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/passwd"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/plugincmd"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/serve"
@@ -93,8 +94,9 @@ func command() *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	serving := serve.Command()
 	serving.Use = "serve"
-
-	root.AddCommand(serving, config.Command(serve.CheckPlugin), bench.Command(), passwd.Command(), plugincmd.Command(), plugincmd.ACLCommand(), admin.BridgeCommand(),
+	configuration := config.Command(serve.CheckPlugin)
+	configuration.AddCommand(mosquittoconf.Command(serve.CheckPlugin))
+	root.AddCommand(serving, configuration, bench.Command(), passwd.Command(), plugincmd.Command(), plugincmd.ACLCommand(), admin.BridgeCommand(),
 		admin.BanCommand(), storecmd.Command(version.String()), version.Command())
 	root.AddCommand(client.Commands()...)
 	root.AddCommand(admin.Commands()...)
