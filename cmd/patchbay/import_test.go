@@ -417,7 +417,7 @@ topic plain
 	admin := asker{"admin", "admin", "admin", "admin", far.tcp(0)}
 	var want [2][]string
 	for i, which := range []string{"mosquitto", "patchbay"} {
-		stop := func() {}
+		var stop func()
 		if which == "mosquitto" {
 			stop = mosquittoBroker(t, m.conf, m.tcp(0).address)
 		} else {
