@@ -215,6 +215,7 @@ func (p *plugin) takeOver(ctx context.Context, g *generation) error {
 	p.spec, p.hidden = g.spec, hideSecrets(g.manifest.ConfigSchema, []byte(g.config))
 	p.mu.Unlock()
 	p.putInForce(g.hooks)
+	p.noteHooks(g)
 	return p.openConsumers(ctx, g)
 }
 

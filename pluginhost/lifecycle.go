@@ -26,6 +26,7 @@ func (p *plugin) switchIn(ctx context.Context, g *generation) {
 	p.health, p.refused = "", ""
 	p.mu.Unlock()
 	p.putInForce(g.hooks)
+	p.noteHooks(g)
 	if old != nil {
 		p.retire(old, pluginv1.StopReasonReplaced)
 	}
@@ -101,6 +102,7 @@ const refusedReload = "the last reload was refused: "
 // startFailed notes that nothing runs, and when it is to be tried again. It is called
 // with life held.
 func (p *plugin) startFailed(err error) {
+	p.shut()
 	switch {
 	case permanent(err):
 		p.retry(time.Time{})
@@ -184,6 +186,9 @@ func (p *plugin) remove(ctx context.Context, why pluginv1.StopReason) {
 	}
 	p.gone = true
 	p.stop(ctx, why)
+	if why == pluginv1.StopReasonDisabled {
+		p.forgetHooks()
+	}
 	p.discard(ctx)
 }
 

@@ -111,7 +111,9 @@ func (r *Runner) act(c *call, now time.Time) {
 	due := now.Add(r.backoff(c.entries[0].attempts))
 	for i, e := range c.entries {
 		v := c.verdicts[i]
-		switch outcome := c.outcome(i); {
+		outcome := c.outcome(i)
+		e.wanted = outcome == pluginv1.OutcomeRetry
+		switch {
 		case outcome == pluginv1.OutcomeOk:
 			r.acks = append(r.acks, e.Offset)
 			r.window.free(e)
@@ -157,7 +159,7 @@ func (r *Runner) comeAgain(list []*entry, reason string, now time.Time) {
 			r.giveUp(e, reason, now)
 			continue
 		}
-		e.due = due
+		e.due, e.wanted = due, false
 		back = append(back, e)
 	}
 	r.window.putBack(back)

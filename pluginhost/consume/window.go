@@ -19,6 +19,8 @@ type entry struct {
 	size int
 	// attempts is how often it has been handed over.
 	attempts uint32
+	// wanted says that the plugin itself has asked for it again, the last time.
+	wanted bool
 	// due is when it may be handed over again, or published again.
 	due time.Time
 	// reason and refusals are of a dead letter; refusals counts its publications.
@@ -88,7 +90,7 @@ func (w *window) next(now time.Time, limit int, batch, expired []*entry) (b, x [
 		}
 		if len(batch) > 0 {
 			first := batch[0]
-			if len(batch) >= limit || w.lastChance(first) || w.lastChance(e) || (first.attempts > 0) != (e.attempts > 0) {
+			if len(batch) >= limit || w.lastChance(first) || w.lastChance(e) || first.suspect() != e.suspect() {
 				break
 			}
 			if payload+w.payload(e) > w.s.batchBytes {
@@ -105,6 +107,11 @@ func (w *window) next(now time.Time, limit int, batch, expired []*entry) (b, x [
 	w.order = slices.Delete(w.order, 0, n)
 	return batch, expired, at
 }
+
+// suspect reports whether the message may be why a batch has failed, and so must not be in
+// one with messages that were not handed over yet. What the plugin has asked for
+// again is not: a plugin that lets messages wait until there are more gets them together.
+func (e *entry) suspect() bool { return e.attempts > 0 && !e.wanted }
 
 // lastChance reports whether a message has one attempt left, and so must be alone.
 func (w *window) lastChance(e *entry) bool {
