@@ -3,6 +3,7 @@ package main_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -99,4 +100,31 @@ func TestCollectorLimit(t *testing.T) {
 	if got := ours.metrics()["go_gc_gomemlimit_bytes"]; got < 84*mebibyte || got > 85*mebibyte {
 		t.Errorf("after the reload: limit %v bytes, want 85%% of 100 MiB", got)
 	}
+}
+
+// TestSettle: what a burst leaves behind goes back to the system as soon as the broker is at rest,
+// and not when the collector comes by.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	b := start(t, "listeners: [{name: tcp, tcp: \"127.0.0.1:0\"}]\nstore: memory\n")
+	held := func() float64 {
+		m := b.metrics()
+		return m["go_memstats_heap_sys_bytes"] - m["go_memstats_heap_released_bytes"]
+	}
+	c := mustConnect5(t, b.target("tcp", nil), "burst")
+	retain := func(payload []byte) {
+		t.Helper()
+		for i := range 512 {
+			message := &paho.Publish{Topic: fmt.Sprintf("burst/%d", i), QoS: 1, Retain: true, Payload: payload}
+			if _, err := c.c.Publish(t.Context(), message); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	retain(make([]byte, 128<<10))
+	if n := held(); n < 64*mebibyte {
+		t.Fatalf("%.0f MiB with 64 MiB of retained messages", n/mebibyte)
+	}
+	retain(nil)
+	eventually(t, patience, func() bool { return held() < 32*mebibyte }, "the memory is given back")
 }

@@ -33,7 +33,7 @@ type pendingAck struct {
 // acknowledge sends PUBACK or PUBREC, at once if nothing before it is held back.
 // The reason, which may be empty, goes to clients that want one.
 func (c *conn) acknowledge(p *transport.Pass, typ packet.Type, id uint16, code packet.ReasonCode, reason string) {
-	q := &c.acks
+	q := &c.publisher().acks
 	q.mu.Lock()
 	if len(q.pending) > 0 {
 		q.pending = append(q.pending, &pendingAck{typ: typ, id: id, code: code, reason: reason})
@@ -71,10 +71,11 @@ func (c *conn) explains(reason string) bool {
 // hold queues an acknowledgement that waits for n answers.
 func (c *conn) hold(typ packet.Type, id uint16, code packet.ReasonCode, n int) *pendingAck {
 	a := &pendingAck{typ: typ, id: id, code: code, waits: n}
-	c.acks.mu.Lock()
-	c.acks.pending = append(c.acks.pending, a)
-	full := len(c.acks.pending) >= int(c.receiveMax)
-	c.acks.mu.Unlock()
+	q := &c.publisher().acks
+	q.mu.Lock()
+	q.pending = append(q.pending, a)
+	full := len(q.pending) >= int(c.receiveMax)
+	q.mu.Unlock()
 	if full && c.version < packet.V5 {
 		// MQTT 3 has no Receive Maximum; the socket has to do.
 		c.Pause(pauseAcks)
@@ -85,7 +86,8 @@ func (c *conn) hold(typ packet.Type, id uint16, code packet.ReasonCode, n int) *
 // answered is called, from any goroutine, with one of the answers that a waits
 // for.
 func (c *conn) answered(a *pendingAck, code packet.ReasonCode) {
-	c.acks.mu.Lock()
+	q := &c.out.acks // it is there since a was held
+	q.mu.Lock()
 	a.waits--
 	if code.IsError() {
 		a.code = carried(a.typ, code)
@@ -93,11 +95,11 @@ func (c *conn) answered(a *pendingAck, code packet.ReasonCode) {
 		a.withhold = c.version < packet.V5 || a.typ == packet.TypePubcomp
 		if a.typ == packet.TypePubrec && !a.withhold && !a.refused {
 			a.refused = true
-			c.acks.refused++
+			q.refused++
 		}
 	}
-	ready := !c.acks.closed && c.acks.pending[0].waits == 0
-	c.acks.mu.Unlock()
+	ready := !q.closed && q.pending[0].waits == 0
+	q.mu.Unlock()
 	if ready {
 		c.signal(wakeAcks)
 	}
@@ -105,7 +107,7 @@ func (c *conn) answered(a *pendingAck, code packet.ReasonCode) {
 
 // releaseAcks sends what is not held back any more.
 func (c *conn) releaseAcks(p *transport.Pass) {
-	q := &c.acks
+	q := &c.publisher().acks
 	c.freeRefused()
 	for {
 		q.mu.Lock()
@@ -135,7 +137,7 @@ func (c *conn) releaseAcks(p *transport.Pass) {
 // the identifier came back after a crash, that would be taken for the refused one: so
 // PUBREC waits for the Store.
 func (c *conn) freeRefused() {
-	q := &c.acks
+	q := &c.publisher().acks
 	q.mu.Lock()
 	var free []*pendingAck
 	for i := 0; q.refused > 0 && i < len(q.pending); i++ {
@@ -162,9 +164,13 @@ func (c *conn) freeRefused() {
 }
 
 func (c *conn) dropAcks() {
-	c.acks.mu.Lock()
-	c.acks.pending, c.acks.closed = nil, true
-	c.acks.mu.Unlock()
+	if c.out == nil {
+		return
+	}
+	q := &c.out.acks
+	q.mu.Lock()
+	q.pending, q.closed = nil, true
+	q.mu.Unlock()
 }
 
 // owed is the number of QoS 1 messages that are not acknowledged yet; with

@@ -159,7 +159,8 @@ func (c *conn) reauthenticated(p *transport.Pass, res *hook.AuthResult) error {
 	if res.Attributes != nil {
 		next.Attributes = res.Attributes
 	}
-	c.client, c.perms, c.lastPub, c.answers = &next, res.Permissions, lastDecision{}, nil
+	c.client = &next
+	c.obey(res.Permissions)
 	c.setQuotas(res.Quotas)
 	c.sess.SetQuota(c.sessionQuota())
 	c.sess.Client.Store(c.client)

@@ -28,7 +28,7 @@ func (c *conn) permitted(m *packet.Message) bool {
 	if c.perms == nil {
 		return true
 	}
-	l := &c.lastPub
+	l := &c.publisher().allowed
 	if l.topic != string(m.Topic) || l.qos != m.QoS || l.retain != m.Retain || m.Received >= l.until {
 		t := string(m.Topic)
 		*l = lastDecision{
@@ -62,11 +62,11 @@ const maxAnswers = 128
 // authorize asks the host, or its answer of before, and goes on with Success or
 // the error that it said. The connection may have ended with that.
 func (c *conn) authorize(p *transport.Pass, q question, next func(p *transport.Pass, code packet.ReasonCode, reason string)) {
-	now, epoch := c.b.clock.Now(), c.b.answers.Load()
-	if c.answersOf != epoch {
-		c.answers, c.answersOf = nil, epoch
+	o, now, epoch := c.publisher(), c.b.clock.Now(), c.b.answers.Load()
+	if o.answersOf != epoch {
+		o.answers, o.answersOf = nil, epoch
 	}
-	if a, ok := c.answers[q]; ok && now < a.until {
+	if a, ok := o.answers[q]; ok && now < a.until {
 		next(p, a.code, a.reason)
 		return
 	}
@@ -80,10 +80,10 @@ func (c *conn) authorize(p *transport.Pass, q question, next func(p *transport.P
 		case !r.Allow && r.Disconnect:
 			c.disconnect(code, r.Reason)
 		case r.CacheMillis > 0 && c.b.answers.Load() == epoch:
-			if c.answers == nil || len(c.answers) >= maxAnswers {
-				c.answers = make(map[question]answer)
+			if o.answers == nil || len(o.answers) >= maxAnswers {
+				o.answers = make(map[question]answer)
 			}
-			c.answers[q] = answer{code, reason, c.b.clock.Now() + r.CacheMillis}
+			o.answers[q] = answer{code, reason, c.b.clock.Now() + r.CacheMillis}
 		}
 		next(p, code, reason)
 	})

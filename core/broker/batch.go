@@ -26,28 +26,58 @@ type hooked struct {
 	why     string
 }
 
+// batch is what one read has brought for hooks. When it has been decided about it serves
+// again, for any connection of the same pass: hosts keep nothing of it.
+type batch struct {
+	items    []hooked
+	requests []*hook.PublishRequest
+	bytes    int
+}
+
+// newBatch returns an empty one.
+func (sc *scratch) newBatch() *batch {
+	if b := sc.batch; b != nil {
+		sc.batch = nil
+		return b
+	}
+	return new(batch)
+}
+
+// reuse takes a batch back whose messages have been released.
+func (sc *scratch) reuse(b *batch) {
+	clear(b.items)
+	clear(b.requests[:cap(b.requests)])
+	b.items, b.requests, b.bytes = b.items[:0], b.requests[:0], 0
+	sc.batch = b
+}
+
 // collect adds a message to the batch. With again it was routed before.
-func (c *conn) collect(view *packet.Message, id uint16, again bool) {
-	h := &hooked{kept: view.Keep(c.b.messageID()), id: id, qos: view.QoS, again: again}
+func (c *conn) collect(sc *scratch, view *packet.Message, id uint16, again bool) {
+	if c.batch == nil {
+		c.batch = sc.newBatch()
+	}
+	c.batch.items = append(c.batch.items, hooked{})
+	h := &c.batch.items[len(c.batch.items)-1]
+	h.kept, h.id, h.qos, h.again = view.Keep(c.b.messageID()), id, view.QoS, again
 	h.Client, h.Message = c.client, h.kept
 	if !again && !c.permitted(view) {
 		h.refused = packet.NotAuthorized
 	}
-	c.batch = append(c.batch, h)
-	c.batchSize += h.kept.Size()
+	c.batch.bytes += h.kept.Size()
 }
 
 // batchIsFull reports whether the batch has to go through the hooks before more
 // is read.
-func (c *conn) batchIsFull() bool { return len(c.batch) >= batchMessages || c.batchSize >= batchBytes }
+func (c *conn) batchIsFull() bool {
+	return len(c.batch.items) >= batchMessages || c.batch.bytes >= batchBytes
+}
 
 // runBatch takes the batch through the hooks. If one of them answers later, the
 // connection is paused when it returns.
 func (c *conn) runBatch(p *transport.Pass) {
-	batch := c.batch
-	c.batch, c.batchSize = nil, 0
-	c.deciding = batch
-	c.authorizeBatch(p, batch, 0)
+	b := c.batch
+	c.batch, c.deciding = nil, b
+	c.authorizeBatch(p, b, 0)
 }
 
 // abandon has a message that goes no further be taken for a new one when it comes
@@ -59,42 +89,43 @@ func (c *conn) abandon(h *hooked) {
 }
 
 // authorizeBatch asks about the messages from i on, one after the other.
-func (c *conn) authorizeBatch(p *transport.Pass, batch []*hooked, i int) {
-	for ; i < len(batch) && !c.ended.Load() && c.b.hooks.Wants(hook.AuthorizePublish); i++ {
-		h := batch[i]
+func (c *conn) authorizeBatch(p *transport.Pass, b *batch, i int) {
+	for ; i < len(b.items) && !c.ended.Load() && c.b.hooks.Wants(hook.AuthorizePublish); i++ {
+		h := &b.items[i]
 		if h.refused != packet.Success || h.again {
 			continue
 		}
 		what := question{point: hook.AuthorizePublish, topic: string(h.kept.Topic), qos: h.qos, retain: h.kept.Retain}
 		c.authorize(p, what, func(p *transport.Pass, code packet.ReasonCode, reason string) {
 			h.refused, h.why = code, reason
-			c.authorizeBatch(p, batch, i+1)
+			c.authorizeBatch(p, b, i+1)
 		})
 		return
 	}
-	c.interceptBatch(p, batch)
+	c.interceptBatch(p, b)
 }
 
-func (c *conn) interceptBatch(p *transport.Pass, batch []*hooked) {
-	requests := make([]*hook.PublishRequest, 0, len(batch))
-	for _, h := range batch {
+func (c *conn) interceptBatch(p *transport.Pass, b *batch) {
+	for i := range b.items {
+		h := &b.items[i]
 		// A gate sees what interceptors have made of a message, each time.
 		if h.refused == packet.Success && (!h.again || c.b.hooks.Wants(hook.GatePublish)) {
-			requests = append(requests, &h.PublishRequest)
+			b.requests = append(b.requests, &h.PublishRequest)
 		}
 	}
-	if len(requests) == 0 || c.ended.Load() || !c.b.hooks.Wants(hook.InterceptPublish) {
-		c.finishBatch(p, batch)
+	if len(b.requests) == 0 || c.ended.Load() || !c.b.hooks.Wants(hook.InterceptPublish) {
+		c.finishBatch(p, b)
 		return
 	}
-	c.await(p, func(done func()) bool { return c.b.hooks.Host().Publish(requests, done) },
-		func(p *transport.Pass) { c.finishBatch(p, batch) })
+	c.await(p, func(done func()) bool { return c.b.hooks.Host().Publish(b.requests, done) },
+		func(p *transport.Pass) { c.finishBatch(p, b) })
 }
 
 // finishBatch does what was decided, in the order in which the messages came.
-func (c *conn) finishBatch(p *transport.Pass, batch []*hooked) {
+func (c *conn) finishBatch(p *transport.Pass, b *batch) {
 	c.deciding = nil
-	for _, h := range batch {
+	for i := range b.items {
+		h := &b.items[i]
 		switch {
 		case c.ended.Load():
 			c.abandon(h)
@@ -108,6 +139,7 @@ func (c *conn) finishBatch(p *transport.Pass, batch []*hooked) {
 		}
 		h.kept.Unref()
 	}
+	p.Scratch.(*scratch).reuse(b)
 }
 
 // publishHooked acts on the interceptors' verdict.

@@ -65,6 +65,8 @@ type scratch struct {
 	fwd    []byte
 	buf    []byte
 	tally  tally
+	suback packet.Suback
+	batch  *batch // one to use again; nil: none
 }
 
 // cacheEntries is the size of a pass's match cache: 4,096 topics at 32 ns a hit.

@@ -10,9 +10,7 @@ import (
 	"github.com/patchbay-mq/patchbay/core/clock"
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
-	"github.com/patchbay-mq/patchbay/core/router"
 	"github.com/patchbay-mq/patchbay/core/session"
-	"github.com/patchbay-mq/patchbay/core/store"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
@@ -48,21 +46,18 @@ const (
 type conn struct {
 	*transport.Conn // its Append… methods make conn the session's Link
 
-	b          *Broker
-	lst        *Listener
-	ns         *namespace
-	sess       *session.Session
-	client     *hook.Client
-	number     uint64       // client.Connection
-	quotas     *hook.Quotas // nil if the broker's limits are in force
-	perms      *access.Permissions
-	last       router.Last
-	lastPub    lastDecision
-	answers    map[question]answer
-	answersOf  uint64       // the epoch of answers, see Broker.answers
-	queueRoute *store.Route // see source.route
-	aliases    [][]byte     // by Topic Alias - 1, from the client
-	keepAlive  uint16       // as granted, seconds
+	b         *Broker
+	lst       *Listener
+	ns        *namespace
+	sess      *session.Session
+	client    *hook.Client
+	number    uint64       // client.Connection
+	quotas    *hook.Quotas // nil if the broker's limits are in force
+	perms     *access.Permissions
+	out       *publisher // nil until it publishes
+	batch     *batch     // messages of this read that hooks want to see; nil: none
+	deciding  *batch     // those that hooks decide about now
+	keepAlive uint16     // as granted, seconds
 	// receiveMax and aliasMax are what the client was told in CONNACK.
 	receiveMax, aliasMax uint16
 	version              packet.Version
@@ -72,13 +67,9 @@ type conn struct {
 	normalEnd            bool   // it said DISCONNECT, or was sent one
 	durable              bool   // the session's messages outlive the process
 
-	batch     []*hooked // messages of this read that hooks want to see
-	batchSize int       // their bytes
-	deciding  []*hooked // those that hooks decide about now
 	// unreleased counts the QoS 2 messages of this connection between PUBLISH and
 	// PUBREL, for Receive Maximum, which starts anew with each connection.
 	unreleased int
-	acks       ackQueue
 	next       func(p *transport.Pass) // to go on with when a host has answered
 	auth       *authExchange
 	connecting *packet.Connect // a CONNECT that has been checked
@@ -161,7 +152,7 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 			}
 			break
 		}
-		if len(c.batch) > 0 && (h.Type != packet.TypePublish || c.batchIsFull()) {
+		if c.batch != nil && (h.Type != packet.TypePublish || c.batchIsFull()) {
 			c.runBatch(p)
 			continue
 		}
@@ -179,7 +170,7 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 		}
 		used += size
 	}
-	if len(c.batch) > 0 && !c.ended.Load() {
+	if c.batch != nil && !c.ended.Load() {
 		c.runBatch(p)
 	}
 	if c.ended.Load() {

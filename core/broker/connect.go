@@ -285,9 +285,11 @@ func (c *conn) discard(a *attachment) {
 
 // identify fills in who the client turned out to be.
 func (c *conn) identify(pkt *packet.Connect, r *hook.AuthResult, ack *packet.Connack) {
-	told := *c.client // which the host may have kept
-	cl := &told
-	c.client = cl
+	if c.auth != nil { // the host was asked, and may have kept it
+		told := *c.client
+		c.client = &told
+	}
+	cl := c.client
 	if r.Username != "" {
 		cl.Username = r.Username
 	}

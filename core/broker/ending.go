@@ -166,8 +166,13 @@ func (c *conn) Closed(p *transport.Pass, err error) {
 	c.b.stats.Connected.Add(-1)
 	c.b.stats.BytesSent.Add(int64(c.BytesOut()))
 	c.next = nil
-	for _, h := range append(c.batch, c.deciding...) {
-		c.abandon(h)
+	for _, b := range [...]*batch{c.batch, c.deciding} {
+		if b == nil {
+			continue
+		}
+		for i := range b.items {
+			c.abandon(&b.items[i])
+		}
 	}
 	c.batch, c.deciding = nil, nil
 	c.dropAcks()

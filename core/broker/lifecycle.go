@@ -35,7 +35,7 @@ func (c *conn) detach(p *transport.Pass) {
 		return
 	}
 	if at != 0 {
-		c.b.clock.Arm(&c.sess.Timer, at)
+		c.b.armSession(c.ns, c.sess, at)
 	}
 }
 
@@ -56,7 +56,7 @@ func (b *Broker) sessionDue(n *namespace, s *session.Session, now int64) {
 		})
 		if !expired {
 			if at != 0 {
-				b.clock.Arm(&s.Timer, at)
+				b.armSession(n, s, at)
 			}
 			return
 		}

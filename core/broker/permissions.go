@@ -31,6 +31,7 @@ func (c *conn) takePermissions() {
 	}
 	next := *c.client
 	next.Permissions, next.Permitted = g.permissions, true
-	c.client, c.perms, c.lastPub, c.answers = &next, g.permissions, lastDecision{}, nil
+	c.client = &next
+	c.obey(g.permissions)
 	c.sess.Client.Store(c.client)
 }

@@ -27,7 +27,7 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 	if c.b.memory.above.Load() {
 		c.b.memory.hold(c, false)
 	}
-	full := pub.QoS > 0 && c.version == packet.V5 && c.unreleased+c.acks.owed() >= int(c.receiveMax)
+	full := pub.QoS > 0 && c.version == packet.V5 && c.unreleased+c.publisher().acks.owed() >= int(c.receiveMax)
 	if full && pub.QoS == 1 {
 		return errReceiveMaximum
 	}
@@ -53,7 +53,7 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 		return nil
 	}
 	if c.b.hooks.Wants(hook.AuthorizePublish) || c.b.hooks.Wants(hook.InterceptPublish) || c.b.hooks.Wants(hook.GatePublish) {
-		c.collect(m, pub.PacketID, false)
+		c.collect(sc, m, pub.PacketID, false)
 		return nil
 	}
 	c.finishPublish(p, sc, m, pub.PacketID)
@@ -64,9 +64,9 @@ func (c *conn) handlePublish(p *transport.Pass, sc *scratch, live *Live, h packe
 // [MQTT-4.3.3-10], but what a gate has said of it may have been lost with the
 // connection or the process: it is asked again.
 func (c *conn) receivedAgain(p *transport.Pass, sc *scratch, live *Live, pub *packet.Publish) {
-	if len(c.batch) > 0 || c.b.hooks.Wants(hook.GatePublish) {
+	if c.batch != nil || c.b.hooks.Wants(hook.GatePublish) {
 		// Its PUBREC must not leave before those of the batch [MQTT-4.6.0-3].
-		c.collect(c.view(sc, live, pub), pub.PacketID, true)
+		c.collect(sc, c.view(sc, live, pub), pub.PacketID, true)
 		return
 	}
 	// What came before may still be on its way into the store.
@@ -118,14 +118,15 @@ func (c *conn) resolveAlias(pub *packet.Publish) error {
 	if a > int(c.aliasMax) {
 		return refuse(packet.TopicAliasInvalid, "[MQTT-3.3.2-9]")
 	}
-	if c.aliases == nil {
-		c.aliases = make([][]byte, c.aliasMax)
+	o := c.publisher()
+	if o.aliases == nil {
+		o.aliases = make([][]byte, c.aliasMax)
 	}
-	known := c.aliases[a-1]
+	known := o.aliases[a-1]
 	switch {
 	case len(pub.Topic) > 0:
 		if string(known) != string(pub.Topic) {
-			c.aliases[a-1] = append([]byte(nil), pub.Topic...)
+			o.aliases[a-1] = append([]byte(nil), pub.Topic...)
 		}
 	case known == nil:
 		return refuse(packet.ProtocolError, "the Topic Alias has not been set")

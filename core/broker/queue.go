@@ -92,10 +92,11 @@ func (s *source) route(n *namespace) *store.Route {
 		return n.queueRoute
 	}
 	if c := s.conn; c != nil {
-		if r := c.queueRoute; r == nil || r.Note != s.client {
-			c.queueRoute = &store.Route{Filter: n.name, Note: s.client}
+		o := c.publisher()
+		if r := o.route; r == nil || r.Note != s.client {
+			o.route = &store.Route{Filter: n.name, Note: s.client}
 		}
-		return c.queueRoute
+		return o.route
 	}
 	return &store.Route{Filter: n.name, Note: s.client}
 }

@@ -107,15 +107,18 @@ func (b *Broker) claim(n *namespace, clientID string, cleanStart bool) (s *sessi
 		}
 		b.stats.Sessions.Add(1)
 	}
-	s = b.newSession(n, clientID)
+	s = session.New(&b.env, n.name, clientID, b.nextKey.Add(1))
 	sh.sessions[clientID] = s
 	return s, false, old, nil
 }
 
-func (b *Broker) newSession(n *namespace, clientID string) *session.Session {
-	s := session.New(&b.env, n.name, clientID, b.nextKey.Add(1))
-	s.Timer.Fire = func(now int64) { b.sessionDue(n, s, now) }
-	return s
+// armSession has the session's timer call sessionDue. Most sessions of clients that are connected
+// never need it.
+func (b *Broker) armSession(n *namespace, s *session.Session, at int64) {
+	if s.Timer.Fire == nil {
+		s.Timer.Fire = func(now int64) { b.sessionDue(n, s, now) }
+	}
+	b.clock.Arm(&s.Timer, at)
 }
 
 // forget takes s out of the table if it still is the client's session.

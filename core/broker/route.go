@@ -24,7 +24,7 @@ type source struct {
 func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.Message, from source) int {
 	var targets router.Targets
 	if from.conn != nil {
-		targets = from.conn.last.Lookup(n.router, sc.cache, m.Topic)
+		targets = from.conn.publisher().last.Lookup(n.router, sc.cache, m.Topic)
 	} else {
 		targets = sc.cache.Lookup(n.router, m.Topic)
 	}

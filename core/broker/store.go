@@ -62,7 +62,6 @@ func (b *Broker) load() error {
 func (b *Broker) restore(saved store.Saved, now int64) *session.Session {
 	n := b.namespace(saved.Namespace)
 	s := session.Restore(&b.env, saved, b.nextKey.Add(1), now)
-	s.Timer.Fire = func(now int64) { b.sessionDue(n, s, now) }
 	sh := n.shardOf(saved.ClientID)
 	sh.mu.Lock()
 	sh.sessions[saved.ClientID] = s
@@ -89,7 +88,7 @@ func (b *Broker) begin() {
 		b.eachNamespace(func(n *namespace) {
 			n.eachSession(func(s *session.Session) {
 				if at := s.NextDue(); at != 0 {
-					b.clock.Arm(&s.Timer, at)
+					b.armSession(n, s, at)
 				}
 			})
 		})
@@ -158,7 +157,7 @@ func (c *conn) noted(id uint16) *store.Receipt {
 // wouldStore reports whether a message would have to be stored. Of shared
 // subscriptions it does not know which member will get it.
 func (c *conn) wouldStore(sc *scratch, pub *packet.Publish) bool {
-	return pub.Retain || wouldStore(c.last.Lookup(c.ns.router, sc.cache, pub.Topic), pub.QoS)
+	return pub.Retain || wouldStore(c.publisher().last.Lookup(c.ns.router, sc.cache, pub.Topic), pub.QoS)
 }
 
 func wouldStore(targets router.Targets, qos byte) bool {

@@ -26,12 +26,13 @@ func (c *conn) handleSubscribe(p *transport.Pass, live *Live, body []byte) error
 		Client: c.client, Subscriptions: pkt.Subscriptions, ID: pkt.Props.SubscriptionID,
 		Codes: make([]packet.ReasonCode, len(pkt.Subscriptions)), UserProperties: pkt.Props.User,
 	}
+	id := pkt.PacketID // and not pkt: it is large, and can stay on the stack
 	proceed := func(p *transport.Pass) {
 		if r.Disconnect {
 			c.disconnect(errorCode(r.DisconnectCode, packet.NotAuthorized), r.Reason)
 			return
 		}
-		c.authorizeSubscribe(p, pkt.PacketID, r, 0)
+		c.authorizeSubscribe(p, id, r, 0)
 	}
 	if !c.b.hooks.Wants(hook.InterceptSubscribe) {
 		proceed(p)
@@ -78,14 +79,15 @@ func (c *conn) subscribe(p *transport.Pass, id uint16, r *hook.SubscribeRequest)
 		r.Codes[i] = c.subscribeOne(&r.Subscriptions[i], r.ID)
 	}
 	c.whenSafe(p, func(p *transport.Pass) {
-		ack := packet.Suback{PacketID: id, Codes: r.Codes}
+		ack := &p.Scratch.(*scratch).suback
+		*ack = packet.Suback{PacketID: id, Codes: r.Codes}
 		if c.explains(r.Reason) {
 			ack.Props.SetReasonString(r.Reason)
-			if _, fits := c.encode(&ack); !fits {
+			if _, fits := c.encode(ack); !fits {
 				ack.Props = packet.Properties{} // [MQTT-3.9.2-1]
 			}
 		}
-		if err := c.reply(p, packet.TypeSuback, &ack); err != nil {
+		if err := c.reply(p, packet.TypeSuback, ack); err != nil {
 			c.fail(err)
 			return
 		}

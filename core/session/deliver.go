@@ -256,7 +256,7 @@ func (s *Session) tell(f *Frames) {
 func (s *Session) pump(f *Frames) (sent int) {
 	l := s.link.Load()
 	defer s.settleBehind()
-	if l == nil || !s.waiting() && len(s.held) == 0 {
+	if l == nil || !s.waiting() && s.held == nil {
 		return 0
 	}
 	if !s.thaw() {
@@ -341,12 +341,11 @@ func (s *Session) resend(f *Frames, l *link, now int64) (sent int) {
 // next takes the next entry that waits to be sent for the first time, and
 // reports whether it comes from the queue.
 func (s *Session) next() (e store.Entry, stored, ok bool) {
-	if len(s.replay) > 0 {
-		e = s.replay[0]
-		s.replay[0] = store.Entry{}
-		if s.replay = s.replay[1:]; len(s.replay) == 0 {
-			s.replay = nil
-		}
+	if x := s.replaying; x != nil && len(x.list) > 0 {
+		e = x.list[0]
+		x.list[0] = store.Entry{}
+		x.list = x.list[1:]
+		s.replayed()
 		return e, false, true
 	}
 	if s.queue == nil || s.hasReplay() {

@@ -217,19 +217,22 @@ func (s *Session) hold(e *unacked, t store.Ticket) bool {
 	if e.qos < 2 {
 		return false
 	}
-	if safe := s.queue.Safe(t); safe && len(s.held) == 0 {
+	if safe := s.queue.Safe(t); safe && s.held == nil {
 		return false
 	}
 	e.flags |= flagHeld
-	s.held = append(s.held, held{t, e.seq})
+	if s.held == nil {
+		s.held = new([]held)
+	}
+	*s.held = append(*s.held, held{t, e.seq})
 	return true
 }
 
 // sendHeld sends what the Store has noted meanwhile.
 func (s *Session) sendHeld(f *Frames, l *link, now int64) (sent int) {
-	for len(s.held) > 0 && s.queue.Safe(s.held[0].ticket) {
-		e := s.ring.bySeq(s.held[0].seq)
-		if s.held = s.held[1:]; len(s.held) == 0 {
+	for s.held != nil && s.queue.Safe((*s.held)[0].ticket) {
+		e := s.ring.bySeq((*s.held)[0].seq)
+		if *s.held = (*s.held)[1:]; len(*s.held) == 0 {
 			s.held = nil
 		}
 		if e == nil || e.flags&flagHeld == 0 {

@@ -18,6 +18,13 @@ type Replay struct {
 	Messages func() []store.Entry
 }
 
+// replaying is the state of a session's Replays.
+type replaying struct {
+	list    []store.Entry // what is left of the present one
+	next    []Replay      // the next ones
+	filling bool          // the list is being made
+}
+
 // Replay adds a set. Pump sends it as fast as the client takes it; live messages
 // wait behind it, so that an old value never comes after a new one.
 func (s *Session) Replay(r Replay) {
@@ -27,45 +34,55 @@ func (s *Session) Replay(r Replay) {
 		return
 	}
 	s.behind.Store(true)
-	for i := range s.replays {
-		if s.replays[i].Filter == r.Filter {
-			s.replays[i] = r
+	if s.replaying == nil {
+		s.replaying = new(replaying)
+	}
+	x := s.replaying
+	for i := range x.next {
+		if x.next[i].Filter == r.Filter {
+			x.next[i] = r
 			return
 		}
 	}
-	s.replays = append(s.replays, r)
+	x.next = append(x.next, r)
 }
 
 // hasReplay reports whether anything of a Replay has yet to be sent.
-func (s *Session) hasReplay() bool { return len(s.replay) > 0 || len(s.replays) > 0 || s.filling }
+func (s *Session) hasReplay() bool { return s.replaying != nil }
 
 // nextReplay takes the next set if the one before is through.
 func (s *Session) nextReplay() *Replay {
-	if len(s.replay) > 0 || s.filling || len(s.replays) == 0 || s.link.Load() == nil {
+	x := s.replaying
+	if x == nil || len(x.list) > 0 || x.filling || s.link.Load() == nil {
 		return nil
 	}
-	r := s.replays[0]
-	if s.replays = s.replays[1:]; len(s.replays) == 0 {
-		s.replays = nil
-	}
+	r := x.next[0]
+	x.next = x.next[1:]
 	return &r
 }
 
 // fill makes the list of r, with the lock released meanwhile: nobody who has
 // something to deliver waits for it.
 func (s *Session) fill(r *Replay) {
-	s.filling = true
+	s.replaying.filling = true
 	s.mu.Unlock()
 	entries := r.Messages()
 	s.mu.Lock()
-	s.filling = false
 	if s.ended {
 		for _, e := range entries {
 			e.Message.Unref()
 		}
 		return
 	}
-	s.replay = entries
+	s.replaying.list, s.replaying.filling = entries, false
+	s.replayed()
+}
+
+// replayed forgets the state when there is nothing left.
+func (s *Session) replayed() {
+	if x := s.replaying; len(x.list) == 0 && len(x.next) == 0 {
+		s.replaying = nil
+	}
 }
 
 // queueBehind queues a QoS 0 message behind a Replay or other QoS 0 messages;

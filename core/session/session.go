@@ -151,10 +151,8 @@ type Session struct {
 	ring       ring
 	flight     int           // PUBLISH packets on the present Link that count against its window
 	unsent     uint64        // messages of the ring from this seq on have not been resent on the present Link
-	held       []held        // messages of the ring that go out when the Store has them
-	replay     []store.Entry // the present Replay
-	replays    []Replay      // the next ones
-	filling    bool          // the list of a Replay is being made
+	held       *[]held       // messages of the ring that go out when the Store has them; nil: none
+	replaying  *replaying    // nil: nothing
 	state      store.Session // nil while there is nothing that has to outlive the connection
 	queue      store.Session // what waits: state, or in memory, nil at first
 	queuedQoS0 int
@@ -378,10 +376,12 @@ func (s *Session) End(late func(store.Entry)) (old Link, will *Will, subs []stor
 	}
 	s.ring = ring{}
 	s.held = nil
-	for _, e := range s.replay {
-		e.Message.Unref()
+	if s.replaying != nil {
+		for _, e := range s.replaying.list {
+			e.Message.Unref()
+		}
+		s.replaying = nil
 	}
-	s.replay, s.replays = nil, nil
 	s.queuedQoS0 = 0
 	s.behind.Store(false)
 	if s.queue != nil && s.queue != s.state {

@@ -76,7 +76,10 @@ func (a *loopListener) accept(fd uintptr) bool {
 		n, from, err := unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
-			a.socket = &loopSocket{unix: a.unix, remote: addrPort(from)}
+			a.socket = new(loopSocket)
+			if !a.unix {
+				a.socket.remote = net.TCPAddrFromAddrPort(addrPort(from))
+			}
 			a.socket.link.fd = n
 			return true
 		case unix.EAGAIN:
@@ -143,8 +146,7 @@ func addrPort(a unix.Sockaddr) netip.AddrPort {
 // loopSocket stands for a socket of the loops where package transport wants a net.Conn. Reading and writing is the loop's.
 type loopSocket struct {
 	link   loopLink
-	remote netip.AddrPort
-	unix   bool
+	remote *net.TCPAddr // nil: a unix socket
 }
 
 var errLoops = errors.New("transport: the socket is an event loop's")
@@ -155,11 +157,16 @@ func (s *loopSocket) SetDeadline(time.Time) error      { return errLoops }
 func (s *loopSocket) SetReadDeadline(time.Time) error  { return errLoops }
 func (s *loopSocket) SetWriteDeadline(time.Time) error { return errLoops }
 
-func (s *loopSocket) RemoteAddr() net.Addr { return s.addr(s.remote) }
+func (s *loopSocket) RemoteAddr() net.Addr {
+	if s.remote == nil {
+		return &net.UnixAddr{Name: "@", Net: "unix"} // as package net has those without a name
+	}
+	return s.remote
+}
 
 // LocalAddr is the listener's if the socket is closed by now.
 func (s *loopSocket) LocalAddr() net.Addr {
-	if s.unix {
+	if s.remote == nil {
 		return s.link.c.lis.Addr()
 	}
 	l := &s.link
@@ -167,17 +174,10 @@ func (s *loopSocket) LocalAddr() net.Addr {
 	defer l.mu.Unlock()
 	if l.fd >= 0 {
 		if a, err := unix.Getsockname(l.fd); err == nil {
-			return s.addr(addrPort(a))
+			return net.TCPAddrFromAddrPort(addrPort(a))
 		}
 	}
 	return l.c.lis.Addr()
-}
-
-func (s *loopSocket) addr(a netip.AddrPort) net.Addr {
-	if s.unix {
-		return &net.UnixAddr{Name: "@", Net: "unix"} // as package net has those without a name
-	}
-	return net.TCPAddrFromAddrPort(a)
 }
 
 // Close ends the connection. The number of the socket is the loop's until the loop has seen that.

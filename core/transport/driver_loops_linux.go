@@ -172,20 +172,20 @@ type loopLink struct {
 
 	// Others write to the socket, and must not do so to a number that is another socket's by now.
 	mu         sync.Mutex
-	fd         int    // guarded by mu; changed to -1 by the loop alone, or before start
-	at         *loop  // guarded by mu: whose epoll it is in; nil while it moves
-	interest   uint32 // guarded by mu: what it wants to be told of
-	told       uint32 // guarded by mu: what the kernel knows of that; 0: nothing, and it is not in the epoll
-	generation int32  // guarded by mu
-	waiting    bool   // guarded by mu: the right to write is the loop's, which waits for room
-	since      time.Time
+	fd         int           // guarded by mu; changed to -1 by the loop alone, or before start
+	at         *loop         // guarded by mu: whose epoll it is in; nil while it moves
+	interest   uint32        // guarded by mu: what it wants to be told of
+	told       uint32        // guarded by mu: what the kernel knows of that; 0: nothing, and it is not in the epoll
+	generation int32         // guarded by mu
+	waiting    bool          // guarded by mu: the right to write is the loop's, which waits for room
+	since      time.Duration // when that began, as monotonic says
 
 	// The loop's.
 	slot       int32
 	phase      uint8
 	peerClosed bool
-	until      time.Time // lingering
-	rest       []byte    // until the first turn
+	until      time.Duration // lingering, as monotonic says
+	rest       []byte        // until the first turn
 }
 
 func (l *loopLink) start(rest []byte) {
@@ -281,7 +281,7 @@ func (l *loopLink) awaitWritable() {
 		l.c.writeFailed(net.ErrClosed)
 		return
 	}
-	l.waiting, l.since = true, time.Now()
+	l.waiting, l.since = true, monotonic()
 	l.wantLocked(unix.EPOLLOUT, 0)
 	if l.at != nil && l.at.blocked.Add(1) == 1 {
 		l.at.ring() // it may sleep without end
@@ -311,10 +311,17 @@ func (l *loopLink) writeOn(p *Pass) {
 	}
 }
 
+// began is what monotonic counts from.
+var began = time.Now()
+
+// monotonic is the time of a clock that only goes forward, in a third of a time.Time: there are
+// many links.
+func monotonic() time.Duration { return time.Since(began) }
+
 // checkWrite gives up a peer that takes nothing.
-func (l *loopLink) checkWrite(now time.Time) {
+func (l *loopLink) checkWrite(now time.Duration) {
 	l.mu.Lock()
-	late := l.waiting && now.Sub(l.since) >= l.c.eng.cfg.WriteTimeout
+	late := l.waiting && now-l.since >= l.c.eng.cfg.WriteTimeout
 	l.mu.Unlock()
 	if late && l.takeWrite() {
 		l.c.writeFailed(os.ErrDeadlineExceeded)

@@ -256,7 +256,7 @@ func (lp *loop) part(p *Pass, l *loopLink) {
 		lp.release(l)
 		return
 	}
-	l.phase, l.until = loopLeaving, time.Now().Add(lingerTime)
+	l.phase, l.until = loopLeaving, monotonic()+lingerTime
 	lp.leaving = append(lp.leaving, l)
 	l.want(unix.EPOLLIN, 0)
 }
@@ -278,7 +278,7 @@ func (lp *loop) linger(l *loopLink, readable bool) {
 	}
 	if l.peerClosed {
 		if !l.c.isFlushing() {
-			l.until = time.Time{} // expire sees to it
+			l.until = 0 // expire sees to it
 			return
 		}
 		l.want(0, unix.EPOLLIN) // it would not stop saying so
@@ -290,10 +290,10 @@ func (lp *loop) expire() {
 	if len(lp.leaving) == 0 && lp.blocked.Load() == 0 {
 		return
 	}
-	now := time.Now()
+	now, uptime := time.Now(), monotonic()
 	kept := lp.leaving[:0]
 	for _, l := range lp.leaving {
-		if now.Before(l.until) && !(l.peerClosed && !l.c.isFlushing()) {
+		if uptime < l.until && !(l.peerClosed && !l.c.isFlushing()) {
 			kept = append(kept, l)
 		} else {
 			lp.release(l)
@@ -307,7 +307,7 @@ func (lp *loop) expire() {
 	lp.checked = now
 	for i := range lp.slots {
 		if l := lp.slots[i].link; l != nil {
-			l.checkWrite(now)
+			l.checkWrite(uptime)
 		}
 	}
 }

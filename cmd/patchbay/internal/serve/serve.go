@@ -178,6 +178,7 @@ func (p *program) start(ctx context.Context, values store.Values) (*admin.Server
 func (p *program) serve(ctx context.Context, hangup <-chan os.Signal, server *admin.Server) error {
 	running, end := context.WithCancel(context.Background())
 	defer end()
+	go settle(running, p.broker.Stats())
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
