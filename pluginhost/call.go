@@ -209,14 +209,12 @@ func (c *call) await() bool {
 	c.waiting = true
 	if c.settled {
 		// Somebody has been quick, and has left the rest of the run to this goroutine.
+		if c.spoiled {
+			c.hold() // for ever, see release
+		}
 		return true
 	}
-	for _, m := range c.kept {
-		if m.Kept() {
-			m.Ref()
-		}
-	}
-	c.holding = true
+	c.hold()
 	left := c.hook.deadline - time.Duration(c.run.host.nanos()-c.began)
 	if c.timer == nil {
 		c.timer = time.AfterFunc(left, c.late)
@@ -225,6 +223,16 @@ func (c *call) await() bool {
 	}
 	c.armed = true
 	return false
+}
+
+// hold keeps the memory of the batch from being used again.
+func (c *call) hold() {
+	for _, m := range c.kept {
+		if m.Kept() {
+			m.Ref()
+		}
+	}
+	c.holding = true
 }
 
 // returned is the runtime's answer, if it comes later. c may have been settled by its

@@ -294,3 +294,27 @@ func TestOneCallThatHangs(t *testing.T) {
 		stuck(errors.New("closed"))
 	})
 }
+
+// A runtime that says that it has failed, even before its call has returned, may have a method
+// that hangs and goes on reading: what it reads must not be used again.
+func TestFailureBeforeTheCallReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := newTestHost(t)
+		defer closeHost(t, h)
+		var batch *pluginv1.Batch
+		serve(t, h, "p", newFake(func(b *pluginv1.Batch, _ *pluginv1.Answer, done func(error)) (bool, error) {
+			batch = b
+			done(errors.New("it has ended"))
+			return false, nil
+		}), false, denying(time.Second))
+		if r := ask(h); r.Verdict != hook.Deny {
+			t.Fatal(r.Verdict)
+		}
+		for range 3 { // as many as the pool could give
+			defer keep("x", "written", 1).Unref()
+		}
+		if m := batch.Events[0].Message; m.Topic != "t" {
+			t.Errorf("the plugin reads of topic %s", m.Topic)
+		}
+	})
+}
