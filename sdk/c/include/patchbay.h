@@ -24,7 +24,17 @@
 
 #include "patchbay_v1.h"
 
-/* Text and bytes. PBY_STR is for literals, in initializers too; PBY_LIST makes a list of elements. */
+/*
+ * Text and bytes. PBY_STR is for literals, in initializers too; PBY_LIST makes a list of elements.
+ *
+ * A PBY_LIST inside a function is on its stack, and GONE WHEN IT RETURNS. Nothing copies it: neither pby_permit,
+ * pby_accept and pby_set_user_properties, whose answer is written after that, nor what narrow gives. Make it static if it is
+ * always the same, else take elements of pby_alloc:
+ *
+ *     pby_permission *p = pby_alloc(2 * sizeof *p);
+ *     …
+ *     return pby_permit((pby_permission_list){p, 2});
+ */
 #define PBY_STR(literal) ((pby_str){literal, sizeof(literal) - 1})
 #define PBY_LIST(type, ...) {(type[]){__VA_ARGS__}, sizeof((type[]){__VA_ARGS__}) / sizeof(type)}
 

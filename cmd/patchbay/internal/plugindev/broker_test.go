@@ -32,6 +32,7 @@ func connect(t *testing.T, port, password string) result {
 // TestRun: a plugin alone in a broker, seen at work, and exchanged while it runs; what the
 // broker asks is recorded, and replayed.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "keeper")
 	create(t, "go", "auth", dir)
 	if !build(t, dir) {
@@ -91,6 +92,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestRunRefuses(t *testing.T) {
+	t.Parallel()
 	dir := project(t)
 	refused(t, 2, dir, []string{"plugin", "run", "--listen", "tcp://127.0.0.1:0", "--config", `{"password":7}`}, "plugins[0]", "config: /password")
 	refused(t, 2, dir, []string{"plugin", "run", "--listen", "tcp://127.0.0.1:0", "--deny", "kv"}, "it needs grants that it has not got", "grants: [kv]")
@@ -99,6 +101,7 @@ func TestRunRefuses(t *testing.T) {
 }
 
 func TestRecordRefuses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "patchbay.yaml"), "listeners: [{tcp: \"127.0.0.1:0\"}]\nstore: memory\nadmin: {listen: off}\nlog: {format: text}\n")
 	refused(t, 1, dir, []string{"plugin", "record"}, "no running broker at")

@@ -11,6 +11,7 @@ import (
 // TestDocs: each command of docs/plugin-development.md is there, with the flags that the
 // page gives it.
 func TestDocs(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(checkout, "docs", "plugin-development.md"))
 	if err != nil {
 		t.Fatal(err)

@@ -107,7 +107,7 @@ func inspect(ctx context.Context, file string) (*inspected, error) {
 	if info, err := meter.Inspect([]byte(content.String())); err == nil {
 		i.Module = moduleOf(&info)
 	}
-	o := trial.Options{Version: version.String()}
+	o := trial.Options{Version: version.String(), CacheDir: trial.CacheDir()}
 	code, err := trial.Load(ctx, file, o)
 	if err != nil {
 		if i.Module != nil || strings.HasSuffix(file, ".wasm") {

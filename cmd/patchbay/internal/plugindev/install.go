@@ -147,7 +147,7 @@ func describes(ctx context.Context, p *parcel.Package) error {
 	if err := os.WriteFile(file, p.Content, 0o600); err != nil {
 		return err
 	}
-	o := trial.Options{Version: version.String()}
+	o := trial.Options{Version: version.String(), CacheDir: trial.CacheDir()}
 	code, err := trial.Load(ctx, file, o)
 	if err != nil {
 		return err

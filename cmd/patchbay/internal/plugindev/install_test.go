@@ -31,6 +31,7 @@ func pack(t *testing.T) packed {
 // TestFromNewToClients is the way of a plugin: written, packed, installed into a broker
 // that runs, and asked by real clients.
 func TestFromNewToClients(t *testing.T) {
+	t.Parallel()
 	p := pack(t)
 	if info, err := os.Stat(p.key); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("private key: %v, %v", info.Mode(), err)
@@ -82,6 +83,7 @@ func TestFromNewToClients(t *testing.T) {
 
 // TestInstallFrom: a package comes from wherever, and is refused from anywhere.
 func TestInstallFrom(t *testing.T) {
+	t.Parallel()
 	p := pack(t)
 	content, err := os.ReadFile(p.pbp)
 	if err != nil {
@@ -197,6 +199,7 @@ func layout(t *testing.T, content []byte) string {
 
 // TestInstallProgram: a program comes with what a plugin folder wants beside it.
 func TestInstallProgram(t *testing.T) {
+	t.Parallel()
 	p := pack(t)
 	exe := filepath.Join(p.dir, "gate-keeper")
 	goBuild(t, project(t), exe)

@@ -1,52 +1,132 @@
 package plugindev_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
-// languages are those that there are templates for, each with the line of its auth
-// template that TestLanguages edits.
+// languages are those that there are templates for.
 var languages = []struct {
-	name, source, old, new string
+	name, source string
 	// kind is the one that is built where not all are.
 	kind string
+	// trap is a statement that ends the instance, in a place where --debug knows the line.
+	trap string
 }{
-	{"go", "main.go", "wrong user name or password", "go away", "consumer"},
-	{"rust", "src/lib.rs", "wrong user name or password", "go away", "filter"},
-	{"assemblyscript", "src/plugin.ts", "wrong user name or password", "go away", "acl"},
-	{"c", "src/plugin.c", "wrong user name or password", "go away", "consumer"},
-	{"zig", "src/plugin.zig", "wrong user name or password", "go away", "filter"},
+	{"go", "main.go", "consumer", ""},
+	{"rust", "src/lib.rs", "filter", `panic!("no way");`},
+	{"assemblyscript", "src/plugin.ts", "acl", `throw new Error("no way");`},
+	{"c", "src/plugin.c", "consumer", "__builtin_trap();"},
+	{"zig", "src/plugin.zig", "filter", `@panic("no way");`},
 }
 
+// What TestLanguages makes of the auth template: another reason for a refusal.
+const reason, edited = "wrong user name or password", "go away"
+
 // TestLanguages: in each language whose toolchain is here a new project builds and passes
-// its tests at once; a line that is edited shows. All kinds are built where all tools
-// have to be there.
+// its tests at once; a line that is edited shows, in the tests and to the clients of a broker
+// that runs. All kinds are built where all tools have to be there. With -v it says how
+// long each step took.
 func TestLanguages(t *testing.T) {
+	t.Parallel()
 	all := os.Getenv("TEST_TOOLS") == "required"
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			for _, kind := range []string{"auth", "acl", "filter", "consumer"} {
-				if kind == "auth" || kind == l.kind || all {
-					makeProject(t, l.name, kind)
+			var steps lap
+			dir, there := makeProject(t, l.name, "auth", &steps)
+			if !there {
+				return
+			}
+			for _, kind := range []string{"acl", "filter", "consumer"} {
+				if all || kind == l.kind {
+					makeProject(t, l.name, kind, new(lap))
 				}
 			}
-			dir := filepath.Join(t.TempDir(), "edited")
-			create(t, l.name, "auth", dir)
-			edit(t, filepath.Join(dir, l.source), l.old, l.new)
-			if build(t, dir) {
-				refused(t, 1, dir, []string{"plugin", "test"},
-					"testdata/events.jsonl:4: authenticate, client c2, user bob", `event 0: reason: want "wrong user name or password", got "go away"`,
-					"3 batches, 2 with another answer")
-				must(t, dir, "plugin", "test", "--update")
-				must(t, dir, "plugin", "test")
+			edit(t, filepath.Join(dir, l.source), reason, edited)
+			steps.time("edited, build", func() { build(t, dir) })
+			refused(t, 1, dir, []string{"plugin", "test"},
+				"testdata/events.jsonl:4: authenticate, client c2, user bob", `event 0: reason: want "wrong user name or password", got "go away"`,
+				"3 batches, 2 with another answer")
+			must(t, dir, "plugin", "test", "--update")
+			must(t, dir, "plugin", "test")
+			meetClients(t, filepath.Join(dir, filepath.Base(dir)+".wasm"), &steps)
+			t.Logf("%s: %s", l.name, &steps)
+			if l.trap != "" {
+				trapped(t, dir, l.source, l.trap)
 			}
 		})
+	}
+}
+
+// trapped puts a trap into the line with the edited reason: with --debug the tests say where
+// it is.
+func trapped(t *testing.T, dir, source, trap string) {
+	t.Helper()
+	file := filepath.Join(dir, filepath.FromSlash(source))
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	at := slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, edited) })
+	lines[at] = trap
+	write(t, file, strings.Join(lines, "\n"))
+	must(t, dir, "plugin", "build", "--debug")
+	refused(t, 1, dir, []string{"plugin", "test"}, "it failed: wasm plugin: PROCESS: trapped", fmt.Sprintf("%s:%d", source, at+1))
+}
+
+// lap is how long the steps of something took.
+type lap []string
+
+func (l *lap) time(step string, do func()) {
+	began := time.Now()
+	do()
+	*l = append(*l, fmt.Sprintf("%s %.1f s", step, time.Since(began).Seconds()))
+}
+
+func (l *lap) String() string { return strings.Join(*l, ", ") }
+
+// meetClients copies a module of the edited auth template into the plugin folder of a broker that
+// runs and lets everybody in, and has real clients refused and accepted.
+func meetClients(t *testing.T, module string, steps *lap) {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "patchbay.yaml"), "listeners: [{tcp: \"127.0.0.1:0\"}]\nstore: memory\nadmin: {listen: off}\nlog: {format: text}\nplugin_dir: plugins\n")
+	folder := filepath.Join(dir, "plugins")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := begin(t, dir, "serve")
+	b.says(b.stderr, "  tcp ")
+	port := tcpAddress.FindStringSubmatch(b.stderr.String())[1]
+	if r := connect(t, port, "guess"); r.code != 0 {
+		t.Fatalf("without the plugin: %s", r.stderr)
+	}
+	content, err := os.ReadFile(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r result
+	steps.time("copied, a client is refused", func() {
+		write(t, filepath.Join(folder, "auth.yaml"), "config: {password: hush}\n")
+		write(t, filepath.Join(folder, "auth.wasm"), string(content))
+		eventually(t, "a client is refused", func() bool { r = connect(t, port, "guess"); return r.code == 1 })
+	})
+	contains(t, r.stderr, edited)
+	steps.time("another accepted", func() {
+		if r := connect(t, port, "hush"); r.code != 0 {
+			t.Errorf("with the right password: %s\n%s", r.stderr, b.stderr)
+		}
+	})
+	if strings.Contains(b.stderr.String(), "level=ERROR") {
+		t.Error(b.stderr)
 	}
 }
 
@@ -76,10 +156,13 @@ func build(t *testing.T, dir string) bool {
 	return true
 }
 
-func makeProject(t *testing.T, language, kind string) {
+// makeProject makes a project, and reports whether its toolchain is there; then it is
+// built, and has passed its tests.
+func makeProject(t *testing.T, language, kind string, steps *lap) (dir string, there bool) {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), language+"-"+kind)
-	create(t, language, kind, dir)
+	name := language + "-" + kind
+	dir = filepath.Join(t.TempDir(), name)
+	steps.time("new", func() { create(t, language, kind, dir) })
 	for _, file := range []string{"README.md", ".gitignore", "testdata/config.json", "testdata/events.jsonl", "testdata/verdicts.jsonl"} {
 		text, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
@@ -92,18 +175,19 @@ func makeProject(t *testing.T, language, kind string) {
 	if _, err := os.Stat(filepath.Join(dir, "patchbay", "README.md")); err != nil && language != "go" {
 		t.Error(err)
 	}
-	if !build(t, dir) {
-		return
+	if steps.time("build", func() { there = build(t, dir) }); !there {
+		return dir, false
 	}
-	contains(t, must(t, dir, "plugin", "test"), "all answered as expected", language+"-"+kind+" 0.1.0 (wasm) starts, and is healthy")
+	steps.time("test", func() {
+		contains(t, must(t, dir, "plugin", "test"), "all answered as expected", name+" 0.1.0 (wasm) starts, and is healthy")
+	})
 	// From elsewhere too, and again with the same answer.
 	must(t, work, "plugin", "test", dir, "--quiet")
+	return dir, true
 }
 
 // TestMissingTools: what is not installed is said, with what to install.
 func TestMissingTools(t *testing.T) {
-	path := os.Getenv("PATH")
-	defer os.Setenv("PATH", path)
 	empty := t.TempDir()
 	dirs := map[string]string{}
 	for _, l := range languages {
@@ -122,6 +206,7 @@ func TestMissingTools(t *testing.T) {
 
 // TestNewRefuses: nothing is written where a project cannot be made.
 func TestNewRefuses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "mine"), "kept")
 	for _, c := range []struct {
@@ -151,6 +236,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestBuildRefuses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	refused(t, 1, dir, []string{"plugin", "build"}, "go.mod, Cargo.toml", "patchbay plugin new makes a project")
 	refused(t, 1, dir, []string{"plugin", "build", "absent"}, "no such file")

@@ -105,6 +105,9 @@ func ownEnviron() (list []string) {
 // entry is the configuration of the broker. The grants are those that the manifest asks
 // for, so the plugin is described first.
 func (r *running) entry(ctx context.Context, cache string) (string, error) {
+	if !json.Valid([]byte(r.config)) {
+		return "", usageError{errors.New("config: it is not JSON")}
+	}
 	// The broker needs the compiled code in a moment.
 	o := trial.Options{Version: version.String(), CacheDir: cache}
 	code, err := trial.Load(ctx, r.file, o)
@@ -123,9 +126,6 @@ func (r *running) entry(ctx context.Context, cache string) (string, error) {
 	}
 	if r.name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)); !project.ValidName(r.name) {
 		r.name = p.Manifest.Name
-	}
-	if !json.Valid([]byte(r.config)) {
-		return "", usageError{errors.New("config: it is not JSON")}
 	}
 	var b strings.Builder
 	// JSON is YAML, but for tabs.

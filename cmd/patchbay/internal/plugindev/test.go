@@ -38,7 +38,7 @@ func (f *trialFlags) register(fs *pflag.FlagSet) {
 
 // options makes what the flags say into what package trial wants.
 func (f *trialFlags) options(t target, stdin io.Reader, stderr io.Writer) (o trial.Options, err error) {
-	o = trial.Options{Deny: f.deny, MemoryLimit: f.memory, Fuel: f.fuel, Version: version.String(), Secrets: map[string]string{}}
+	o = trial.Options{Deny: f.deny, MemoryLimit: f.memory, Fuel: f.fuel, Version: version.String(), CacheDir: trial.CacheDir(), Secrets: map[string]string{}}
 	if o.Config, err = configOf(f.config, t.config, stdin); err != nil {
 		return o, err
 	}

@@ -227,10 +227,11 @@ func buildZig(b *building) error {
 	if err != nil {
 		return err
 	}
+	args := append(zig[1:], "build", "--prefix", b.tmp)
 	if b.Debug {
-		return b.zigDebug(zig)
+		args = append(args, "-Ddebug")
 	}
-	if _, err = b.run(false, nil, zig[0], append(zig[1:], "build", "--prefix", b.tmp)...); err != nil {
+	if _, err = b.run(false, nil, zig[0], args...); err != nil {
 		return err
 	}
 	found, err := filepath.Glob(filepath.Join(b.tmp, "bin", "*.wasm"))
@@ -239,15 +240,6 @@ func buildZig(b *building) error {
 	}
 	b.out = found[0]
 	return nil
-}
-
-// zigDebug does what the SDK's build.zig does, and strips nothing.
-func (b *building) zigDebug(zig []string) error {
-	const target = "wasm32-freestanding"
-	_, err := b.run(false, nil, zig[0], append(zig[1:], "build-exe", "-fno-entry", "-rdynamic", "--stack", "65536", "--name", "plugin",
-		"-femit-bin="+b.out, "-target", target, "-O", "ReleaseSafe", "--dep", "patchbay", "-Mroot=src/plugin.zig",
-		"-target", target, "-O", "ReleaseSafe", "-Mpatchbay=patchbay/src/patchbay.zig")...)
-	return err
 }
 
 // zig is the command that begins a call of the compiler: zig, or that of the PyPI package.
