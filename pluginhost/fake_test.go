@@ -69,6 +69,10 @@ func (b *fakeBroker) Session(string, string) (hook.SessionInfo, bool) {
 
 func (b *fakeBroker) Retained(string, string, func(*packet.Message) bool) {}
 
+func (b *fakeBroker) Screen(_, _ string, list []*packet.Message, done func([]hook.Screened)) {
+	done(make([]hook.Screened, len(list)))
+}
+
 func (b *fakeBroker) OpenQueue(hook.QueueSpec, func()) (hook.Queue, error) {
 	return nil, errors.New("the fake has no queues")
 }

@@ -13,7 +13,7 @@ import (
 
 // features are the names of what this host has beyond the first release of the
 // contract.
-var features = []string{"permit", "consumer_patterns"}
+var features = []string{"permit", "consumer_patterns", "screen"}
 
 // defaultGrants are had by every plugin that does not get them taken away.
 var defaultGrants = []string{"log", "metrics", "timers"}

@@ -252,6 +252,21 @@ func (h *Host) Retained(ctx context.Context, r RetainedRequest) iter.Seq2[*Messa
 	})
 }
 
+// ScreenResult says whether and as what a client would be shown a message.
+type ScreenResult = pluginv1.ScreenResult
+
+// Screen says what a client would be shown of up to 1,000 messages of a namespace if it
+// subscribed to their topics: with its permissions, and as plugins change what is delivered
+// to it. A result without an error whose Message is nil stands for the message as it was
+// given. For plugins that read for a client. Waits. Grant: clients.
+func (h *Host) Screen(ctx context.Context, namespace, clientID string, messages ...Message) ([]ScreenResult, error) {
+	out, err := h.service.Screen(ctx, &pluginv1.ScreenRequest{Namespace: namespace, ClientID: clientID, Messages: messages})
+	if err != nil {
+		return nil, err
+	}
+	return out.Results, nil
+}
+
 // InvalidateDecisionsRequest says whose answers to forget.
 type InvalidateDecisionsRequest = pluginv1.InvalidateDecisionsRequest
 

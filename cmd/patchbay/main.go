@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/admin"
+	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/ask"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/bench"
 	_ "github.com/patchbay-mq/patchbay/cmd/patchbay/internal/builtin" // the plugins that are compiled in
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/client"
@@ -99,6 +100,7 @@ func command() *cobra.Command {
 	root.AddCommand(serving, configuration, bench.Command(), passwd.Command(), plugincmd.Command(), plugincmd.ACLCommand(), admin.BridgeCommand(),
 		admin.BanCommand(), storecmd.Command(version.String()), version.Command())
 	root.AddCommand(client.Commands()...)
+	root.AddCommand(ask.Command())
 	root.AddCommand(admin.Commands()...)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}

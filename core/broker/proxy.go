@@ -32,7 +32,7 @@ type proxied struct {
 	done    func(hook.PublishResult)
 }
 
-func (pl plugins) PublishAs(namespace, clientID string, m *packet.Message, done func(hook.PublishResult)) {
+func (pl plugins) PublishAs(name, clientID string, m *packet.Message, done func(hook.PublishResult)) {
 	b := pl.b
 	kept := b.take(m, clientID)
 	b.errand(func(p *transport.Pass) {
@@ -40,17 +40,10 @@ func (pl plugins) PublishAs(namespace, clientID string, m *packet.Message, done 
 		if !code.IsError() {
 			code, reason = b.checkAs(kept)
 		}
-		n := b.findNamespace(namespace)
+		var n *namespace
 		var s *session.Session
-		if n != nil {
-			s = n.lookup(clientID)
-		}
-		switch {
-		case code.IsError():
-		case s == nil:
-			code, reason = packet.NotAuthorized, fmt.Sprintf("client %q has no session", clientID)
-		case clientOf(s).ConnectedAt == 0 && b.hooks.Wants(hook.Authenticate):
-			code, reason = packet.NotAuthorized, fmt.Sprintf("client %q has not connected since the start: its permissions are not known", clientID)
+		if !code.IsError() {
+			n, s, code, reason = b.actor(name, clientID)
 		}
 		if code.IsError() {
 			kept.Unref()
@@ -70,6 +63,22 @@ func (pl plugins) PublishAs(namespace, clientID string, m *packet.Message, done 
 			x.next(p)
 		}
 	})
+}
+
+// actor finds the client for which a plugin wants to do something.
+func (b *Broker) actor(name, clientID string) (*namespace, *session.Session, packet.ReasonCode, string) {
+	n := b.findNamespace(name)
+	var s *session.Session
+	if n != nil {
+		s = n.lookup(clientID)
+	}
+	switch {
+	case s == nil:
+		return nil, nil, packet.NotAuthorized, fmt.Sprintf("client %q has no session", clientID)
+	case clientOf(s).ConnectedAt == 0 && b.hooks.Wants(hook.Authenticate):
+		return nil, nil, packet.NotAuthorized, fmt.Sprintf("client %q has not connected since the start: its permissions are not known", clientID)
+	}
+	return n, s, packet.Success, ""
 }
 
 // checkAs checks what clients may not do.

@@ -40,6 +40,14 @@ type Broker interface {
 	// it returns false. They are kept messages, valid during the call.
 	Retained(namespace, filter string, fn func(*packet.Message) bool)
 
+	// Screen says what a client would be shown of messages if it subscribed to their
+	// topics: its permissions, AuthorizeSubscribe, AuthorizeReceive and both interceptors
+	// have their say, nothing is subscribed to and nothing delivered. The client may be away,
+	// but must have a session. done is called once, from any goroutine; the screened
+	// messages are valid during the call, and in the order of list, which may be used again
+	// when Screen returns.
+	Screen(namespace, clientID string, list []*packet.Message, done func([]Screened))
+
 	// OpenQueue opens a queue of messages, or makes it. One that is open already is an
 	// error.
 	OpenQueue(spec QueueSpec, ready func()) (Queue, error)
@@ -67,6 +75,17 @@ type PublishResult struct {
 	Receivers int
 	// ID is that of the message, 0 if it was not kept.
 	ID uint64
+}
+
+// Screened says what a client would be shown of a message.
+type Screened struct {
+	// Code is Success or an error.
+	Code   packet.ReasonCode
+	Reason string
+	// Message is what it would get; nil with an error.
+	Message *packet.Message
+	// Changed says that Message is not as it was given.
+	Changed bool
 }
 
 // DisconnectRequest says whose connection is to be closed, and how.

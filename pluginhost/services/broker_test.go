@@ -80,6 +80,14 @@ func TestWithABroker(t *testing.T) {
 	if err != nil || len(kept.Messages) != 1 || string(kept.Messages[0].Payload) != "hello" || kept.Messages[0].ContentType != "x" || kept.Messages[0].Origin != "tester" {
 		t.Errorf("retained: %+v, %v", kept, err)
 	}
+	shown, err := s.Screen(t.Context(), &pluginv1.ScreenRequest{ClientID: "real", Messages: []pluginv1.Message{{Topic: "a/b", Payload: []byte("x")}, {Topic: "a/+"}}})
+	if err != nil || len(shown.Results) != 2 || shown.Results[0] != (pluginv1.ScreenResult{}) || shown.Results[1].ReasonCode != uint32(packet.TopicNameInvalid) {
+		t.Errorf("screened: %+v, %v", shown, err)
+	}
+	if shown, err = s.Screen(t.Context(), &pluginv1.ScreenRequest{ClientID: "nobody", Messages: []pluginv1.Message{{Topic: "a/b"}}}); err != nil ||
+		shown.Results[0].ReasonCode != uint32(packet.NotAuthorized) {
+		t.Errorf("screened for nobody: %+v, %v", shown, err)
+	}
 	clients, err := s.Clients(t.Context(), &pluginv1.ClientsRequest{Fields: uint32(pluginv1.FieldConnection)})
 	if err != nil || len(clients.Clients) != 1 || clients.Clients[0].RemoteAddress != c.LocalAddr().String() {
 		t.Errorf("clients: %+v, %v", clients, err)

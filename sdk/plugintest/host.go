@@ -19,6 +19,8 @@ type State struct {
 	Sessions      []pluginv1.Session
 	Subscriptions []pluginv1.ClientSubscription
 	Retained      []pluginv1.Message
+	// Screen says what a client would be shown of a message. Nil: everything, as it is.
+	Screen func(clientID string, m *pluginv1.Message) pluginv1.ScreenResult
 	// Secrets by name.
 	Secrets map[string]string
 }

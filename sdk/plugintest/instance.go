@@ -65,7 +65,7 @@ func StartResponse(t testing.TB, r Runner, h *Host, config string) (*Instance, *
 	h.plugin = p
 	h.mu.Unlock()
 	info := &pluginv1.HostInfo{
-		BrokerVersion: "0.0.0-test", Node: "test", Runtime: r.runtime, Features: []string{"permit", "consumer_patterns"},
+		BrokerVersion: "0.0.0-test", Node: "test", Runtime: r.runtime, Features: []string{"permit", "consumer_patterns", "screen"},
 	}
 	m, err := p.Describe(ctx, &pluginv1.DescribeRequest{Host: info})
 	if err != nil {

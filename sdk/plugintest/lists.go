@@ -56,6 +56,20 @@ func (h *Host) Retained(_ context.Context, in *pluginv1.RetainedRequest) (*plugi
 	return &pluginv1.RetainedResponse{Messages: list, NextPage: next}, nil
 }
 
+// Screen implements v1host.Service. It asks State.Screen.
+func (h *Host) Screen(_ context.Context, in *pluginv1.ScreenRequest) (*pluginv1.ScreenResponse, error) {
+	if err := h.enter(pluginv1.HostOpScreen, in); err != nil {
+		return nil, err
+	}
+	out := &pluginv1.ScreenResponse{Results: make([]pluginv1.ScreenResult, len(in.Messages))}
+	for i := range in.Messages {
+		if h.State.Screen != nil {
+			out.Results[i] = h.State.Screen(in.ClientID, &in.Messages[i])
+		}
+	}
+	return out, nil
+}
+
 // matches reports whether a Topic Name matches a Topic Filter, "$share/NAME/" left out of
 // account [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.2-1].
 func matches(filter, topic string) bool {

@@ -196,6 +196,25 @@ func (t *Template) Append(dst []byte, s *Source) ([]byte, error) {
 	return b, nil
 }
 
+// Wrap returns the text with each value as wrap makes it of the value and of the
+// placeholder, as it was written without "${" and "}".
+func (t *Text) Wrap(s *Source, wrap func(placeholder, value string) string) (string, error) {
+	var b strings.Builder
+	for i := range t.parts {
+		p := &t.parts[i]
+		if p.expr == nil {
+			b.WriteString(p.literal)
+			continue
+		}
+		v, err := p.expr.value(s)
+		if err != nil {
+			return "", fmt.Errorf("${%s}: %w", p.expr.source, err)
+		}
+		b.WriteString(wrap(p.expr.source, textOf(v)))
+	}
+	return b.String(), nil
+}
+
 // Text returns the text.
 func (t *Template) Text(s *Source) (string, error) {
 	if c, ok := t.Constant(); ok {

@@ -91,6 +91,23 @@ func TestText(t *testing.T) {
 	}
 }
 
+// Wrap has each value, and nothing else, wrapped.
+func TestWrap(t *testing.T) {
+	tmpl, err := ParseText("Is ${payload.t} much for ${ topic[2] | upper }? $${x} ${payload.none}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tmpl.Wrap(source(&message, JSONCodec), func(placeholder, value string) string { return "<" + placeholder + "=" + value + ">" })
+	if want := "Is <payload.t=21.5> much for < topic[2] | upper =PRESS-1>? ${x} <payload.none=>"; err != nil || got != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+	bad := message
+	bad.Payload = []byte("{")
+	if _, err := tmpl.Wrap(source(&bad, JSONCodec), func(_, v string) string { return v }); err == nil || !strings.HasPrefix(err.Error(), "${payload.t}: ") {
+		t.Errorf("without JSON: %v", err)
+	}
+}
+
 func TestURL(t *testing.T) {
 	for in, want := range map[string]string{
 		"http://h/${topic}?s=${user_property.site}": "http://h/plant%2Fpress-1%2Ftemp?s=N%2F1",

@@ -24,6 +24,8 @@ import {
   SubscriptionsResponse,
   RetainedRequest,
   RetainedResponse,
+  ScreenRequest,
+  ScreenResponse,
   KvGetRequest,
   KvGetResponse,
   KvSetRequest,
@@ -143,6 +145,16 @@ export class HostCalls {
    */
   callRetained(request: RetainedRequest): RetainedResponse | null {
     return call<RetainedRequest, RetainedResponse>(HostOp.RETAINED, request);
+  }
+
+  /**
+   * Screen says what a client would be shown of messages if it subscribed to their topics: with its permissions,
+   * hooks included, and with what plugins change of a delivery. For plugins that read for a client, as PublishRequest.as_client
+   * is for those that publish for one. Nothing is subscribed to and nothing delivered (feature: "screen").
+   * Waits: in the worker only. Grant: clients.
+   */
+  callScreen(request: ScreenRequest): ScreenResponse | null {
+    return call<ScreenRequest, ScreenResponse>(HostOp.SCREEN, request);
   }
 
   /**

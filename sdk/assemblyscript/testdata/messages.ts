@@ -45,6 +45,9 @@ export function roundtripOf(name: string, source: ArrayBuffer): bool {
   if (name == "ClientSubscription") return both(new v1.ClientSubscription(), source);
   if (name == "RetainedRequest") return both(new v1.RetainedRequest(), source);
   if (name == "RetainedResponse") return both(new v1.RetainedResponse(), source);
+  if (name == "ScreenRequest") return both(new v1.ScreenRequest(), source);
+  if (name == "ScreenResponse") return both(new v1.ScreenResponse(), source);
+  if (name == "ScreenResult") return both(new v1.ScreenResult(), source);
   if (name == "InvalidateDecisionsRequest") return both(new v1.InvalidateDecisionsRequest(), source);
   if (name == "InvalidateDecisionsResponse") return both(new v1.InvalidateDecisionsResponse(), source);
   if (name == "KvGetRequest") return both(new v1.KvGetRequest(), source);

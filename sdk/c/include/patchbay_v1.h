@@ -74,6 +74,9 @@ typedef struct pby_subscriptions_response pby_subscriptions_response;
 typedef struct pby_client_subscription pby_client_subscription;
 typedef struct pby_retained_request pby_retained_request;
 typedef struct pby_retained_response pby_retained_response;
+typedef struct pby_screen_request pby_screen_request;
+typedef struct pby_screen_response pby_screen_response;
+typedef struct pby_screen_result pby_screen_result;
 typedef struct pby_invalidate_decisions_request pby_invalidate_decisions_request;
 typedef struct pby_invalidate_decisions_response pby_invalidate_decisions_response;
 typedef struct pby_kv_get_request pby_kv_get_request;
@@ -196,6 +199,11 @@ typedef struct pby_client_subscription_list {
     pby_client_subscription *at;
     size_t len;
 } pby_client_subscription_list;
+
+typedef struct pby_screen_result_list {
+    pby_screen_result *at;
+    size_t len;
+} pby_screen_result_list;
 
 typedef struct pby_kv_entry_list {
     pby_kv_entry *at;
@@ -707,6 +715,8 @@ enum {
     PBY_HOST_OP_SUBSCRIPTIONS = 33,
     /* RetainedRequest to RetainedResponse. */
     PBY_HOST_OP_RETAINED = 34,
+    /* ScreenRequest to ScreenResponse. */
+    PBY_HOST_OP_SCREEN = 35,
     /* KvGetRequest to KvGetResponse. */
     PBY_HOST_OP_KV_GET = 40,
     /* KvSetRequest to KvSetResponse. */
@@ -935,7 +945,7 @@ struct pby_host_info {
     pby_str node;
     /* features that the host has beyond the first release of this contract; each addition to the
      * contract comes with a name. Absent: none. The names: "permit" (POINT_PERMIT),
-     * "consumer_patterns" (Consumer.name).
+     * "consumer_patterns" (Consumer.name), "screen" (Host.Screen).
      * At most 1024.
      */
     pby_str_list features;
@@ -1945,6 +1955,39 @@ struct pby_retained_response {
     pby_bytes next_page;
 };
 
+/* ScreenRequest asks what a client would be shown of messages. */
+struct pby_screen_request {
+    /* namespace of the client and of the messages. */
+    pby_str namespace;
+    /* client_id of the client, connected or with a session. Required. */
+    pby_str client_id;
+    /* messages, each with a topic; what else is given is shown to those that are asked, and may be changed by them.
+     * Message.namespace is ignored.
+     * At most 1000.
+     */
+    pby_message_list messages;
+};
+
+/* ScreenResponse is the answer to ScreenRequest. */
+struct pby_screen_response {
+    /* results, one for each message, in order.
+     * At most 1000.
+     */
+    pby_screen_result_list results;
+};
+
+/* ScreenResult says whether and as what a client would be shown a message. */
+struct pby_screen_result {
+    /* reason_code: 0x00 (Success), or an error, as 0x87 (Not authorized): the client may not subscribe to the topic, or
+     * not receive the message.
+     */
+    uint32_t reason_code;
+    /* reason in words, of an error. */
+    pby_str reason;
+    /* message as the client would receive it. Absent: as it is in the request, or not at all if reason_code says so. */
+    const pby_message *message;
+};
+
 /* InvalidateDecisionsRequest says which answers to forget: those for clients that fit all that is given. */
 struct pby_invalidate_decisions_request {
     /* namespace of the clients. */
@@ -2300,6 +2343,14 @@ int32_t pby_host_subscriptions(const pby_subscriptions_request *in, pby_subscrip
  * Grant: retained.
  */
 int32_t pby_host_retained(const pby_retained_request *in, pby_retained_response *out);
+
+/* Screen says what a client would be shown of messages if it subscribed to their topics: with its permissions,
+ * hooks included, and with what plugins change of a delivery. For plugins that read for a client, as PublishRequest.as_client
+ * is for those that publish for one. Nothing is subscribed to and nothing delivered (feature: "screen").
+ * Grant: clients.
+ * Waits: only in the worker instance.
+ */
+int32_t pby_host_screen(const pby_screen_request *in, pby_screen_response *out);
 
 /* KvGet reads a value of the plugin's own storage.
  * Grant: kv.

@@ -342,6 +342,25 @@ static const pby_table_field pby_retained_response_fields[] = {
 };
 const pby_table pby_retained_response_table = {pby_retained_response_fields, 2, sizeof(pby_retained_response)};
 
+static const pby_table_field pby_screen_request_fields[] = {
+    {0, offsetof(pby_screen_request, namespace), 0, TEXT},
+    {0, offsetof(pby_screen_request, client_id), 0, TEXT},
+    {&pby_message_table, offsetof(pby_screen_request, messages), 1000, MESSAGE | LIST},
+};
+const pby_table pby_screen_request_table = {pby_screen_request_fields, 3, sizeof(pby_screen_request)};
+
+static const pby_table_field pby_screen_response_fields[] = {
+    {&pby_screen_result_table, offsetof(pby_screen_response, results), 1000, MESSAGE | LIST},
+};
+const pby_table pby_screen_response_table = {pby_screen_response_fields, 1, sizeof(pby_screen_response)};
+
+static const pby_table_field pby_screen_result_fields[] = {
+    {0, offsetof(pby_screen_result, reason_code), 0, UINT32},
+    {0, offsetof(pby_screen_result, reason), 0, TEXT},
+    {&pby_message_table, offsetof(pby_screen_result, message), 0, MESSAGE},
+};
+const pby_table pby_screen_result_table = {pby_screen_result_fields, 3, sizeof(pby_screen_result)};
+
 static const pby_table_field pby_invalidate_decisions_request_fields[] = {
     {0, offsetof(pby_invalidate_decisions_request, namespace), 0, TEXT},
     {0, offsetof(pby_invalidate_decisions_request, all_namespaces), 0, BOOL},
@@ -834,6 +853,10 @@ int32_t pby_host_retained(const pby_retained_request *in, pby_retained_response 
     return pby_host_call(PBY_HOST_OP_RETAINED, &pby_retained_request_table, in, &pby_retained_response_table, out);
 }
 
+int32_t pby_host_screen(const pby_screen_request *in, pby_screen_response *out) {
+    return pby_host_call(PBY_HOST_OP_SCREEN, &pby_screen_request_table, in, &pby_screen_response_table, out);
+}
+
 int32_t pby_host_kv_get(const pby_kv_get_request *in, pby_kv_get_response *out) {
     return pby_host_call(PBY_HOST_OP_KV_GET, &pby_kv_get_request_table, in, &pby_kv_get_response_table, out);
 }
@@ -936,6 +959,9 @@ const pby_named_table pby_tables[] = {
     {"ClientSubscription", &pby_client_subscription_table},
     {"RetainedRequest", &pby_retained_request_table},
     {"RetainedResponse", &pby_retained_response_table},
+    {"ScreenRequest", &pby_screen_request_table},
+    {"ScreenResponse", &pby_screen_response_table},
+    {"ScreenResult", &pby_screen_result_table},
     {"InvalidateDecisionsRequest", &pby_invalidate_decisions_request_table},
     {"InvalidateDecisionsResponse", &pby_invalidate_decisions_response_table},
     {"KvGetRequest", &pby_kv_get_request_table},

@@ -98,6 +98,8 @@ const (
 	HostOpSubscriptions HostOp = 33
 	// RetainedRequest to RetainedResponse.
 	HostOpRetained HostOp = 34
+	// ScreenRequest to ScreenResponse.
+	HostOpScreen HostOp = 35
 	// KvGetRequest to KvGetResponse.
 	HostOpKVGet HostOp = 40
 	// KvSetRequest to KvSetResponse.
@@ -162,6 +164,8 @@ func (x HostOp) String() string {
 		return "HOST_OP_SUBSCRIPTIONS"
 	case HostOpRetained:
 		return "HOST_OP_RETAINED"
+	case HostOpScreen:
+		return "HOST_OP_SCREEN"
 	case HostOpKVGet:
 		return "HOST_OP_KV_GET"
 	case HostOpKVSet:

@@ -98,6 +98,8 @@ func (x HostOp) Grant() string {
 		return "clients"
 	case HostOpRetained:
 		return "retained"
+	case HostOpScreen:
+		return "clients"
 	case HostOpKVGet:
 		return "kv"
 	case HostOpKVSet:
@@ -136,6 +138,7 @@ func (x HostOp) Waits() bool {
 		HostOpBanAdd,
 		HostOpBanRemove,
 		HostOpBanList,
+		HostOpScreen,
 		HostOpKVSet,
 		HostOpKVCompareAndSet,
 		HostOpKVDelete,

@@ -371,6 +371,43 @@ type RetainedResponse struct {
 	NextPage []byte
 }
 
+// ScreenRequest asks what a client would be shown of messages.
+type ScreenRequest struct {
+	// Namespace of the client and of the messages.
+	Namespace string
+
+	// ClientID of the client, connected or with a session. Required.
+	ClientID string
+
+	// Messages, each with a topic; what else is given is shown to those that are asked, and may be changed by them.
+	// Message.namespace is ignored.
+	// At most 1000.
+	Messages []Message
+}
+
+// ScreenResponse is the answer to ScreenRequest.
+type ScreenResponse struct {
+	// Results, one for each message, in order.
+	// At most 1000.
+	Results []ScreenResult
+}
+
+// ScreenResult says whether and as what a client would be shown a message.
+type ScreenResult struct {
+	// reason_code: 0x00 (Success), or an error, as 0x87 (Not authorized): the client may not subscribe to the topic, or
+	// not receive the message.
+	ReasonCode uint32
+
+	// Reason in words, of an error.
+	Reason string
+
+	// Message as the client would receive it. Absent: as it is in the request, or not at all if reason_code says so.
+	Message *Message
+
+	// What Unmarshal has made, to be used again.
+	spareMessage *Message
+}
+
 // InvalidateDecisionsRequest says which answers to forget: those for clients that fit all that is given.
 type InvalidateDecisionsRequest struct {
 	// Namespace of the clients.

@@ -2090,6 +2090,247 @@ loop:
 }
 
 // Unmarshal reads an encoding. Strings and bytes of x point into b; see Proto.
+func (x *ScreenRequest) Unmarshal(b []byte) error {
+	left := MaxElements
+	return x.read(b, &left)
+}
+
+// Reset makes all fields empty and keeps their memory.
+func (x *ScreenRequest) Reset() {
+	x.Namespace = ""
+	x.ClientID = ""
+	x.Messages = x.Messages[:0]
+}
+
+func (x *ScreenRequest) read(b []byte, left *int) error {
+	x.Reset()
+	return x.merge(b, left)
+}
+
+func (x *ScreenRequest) merge(b []byte, left *int) error {
+	var tag, v uint64
+	var s []byte
+	i := 0
+loop:
+	for i < len(b) {
+		if tag = uint64(b[i]); tag < 0x80 {
+			i++
+		} else if tag, i = longVarint(b, i); i < 0 {
+			tag = 0
+			break
+		}
+		if tag&5 == 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v = uint64(b[i])
+				i++
+			} else if v, i = longVarint(b, i); i < 0 {
+				break loop
+			}
+			if tag&2 != 0 {
+				if v > uint64(len(b)-i) {
+					i = truncated
+					break loop
+				}
+				s = b[i : i+int(v) : i+int(v)]
+				i += int(v)
+			}
+		} else if _, i = skip(b, i, tag); i < 0 {
+			break loop
+		}
+		switch tag {
+		case 10: // namespace
+			if !isText(s) {
+				i = badUTF8
+				break loop
+			}
+			x.Namespace = text(s)
+		case 18: // client_id
+			if !isText(s) {
+				i = badUTF8
+				break loop
+			}
+			x.ClientID = text(s)
+		case 26: // messages
+			if *left--; *left < 0 || len(x.Messages) >= 1000 {
+				i = tooMany
+				break loop
+			}
+			if n := len(x.Messages); n < cap(x.Messages) {
+				x.Messages = x.Messages[:n+1]
+			} else {
+				x.Messages = append(x.Messages, Message{})
+			}
+			if err := x.Messages[len(x.Messages)-1].read(s, left); err != nil {
+				return err
+			}
+		default:
+			if tag>>3-1 >= maxField {
+				i = badTag
+				break loop
+			}
+		}
+	}
+	if i < 0 {
+		return fail("ScreenRequest", "namespace client_id messages", tag, i)
+	}
+	return nil
+}
+
+// Unmarshal reads an encoding. Strings and bytes of x point into b; see Proto.
+func (x *ScreenResponse) Unmarshal(b []byte) error {
+	left := MaxElements
+	return x.read(b, &left)
+}
+
+// Reset makes all fields empty and keeps their memory.
+func (x *ScreenResponse) Reset() {
+	x.Results = x.Results[:0]
+}
+
+func (x *ScreenResponse) read(b []byte, left *int) error {
+	x.Reset()
+	return x.merge(b, left)
+}
+
+func (x *ScreenResponse) merge(b []byte, left *int) error {
+	var tag, v uint64
+	var s []byte
+	i := 0
+loop:
+	for i < len(b) {
+		if tag = uint64(b[i]); tag < 0x80 {
+			i++
+		} else if tag, i = longVarint(b, i); i < 0 {
+			tag = 0
+			break
+		}
+		if tag&5 == 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v = uint64(b[i])
+				i++
+			} else if v, i = longVarint(b, i); i < 0 {
+				break loop
+			}
+			if tag&2 != 0 {
+				if v > uint64(len(b)-i) {
+					i = truncated
+					break loop
+				}
+				s = b[i : i+int(v) : i+int(v)]
+				i += int(v)
+			}
+		} else if _, i = skip(b, i, tag); i < 0 {
+			break loop
+		}
+		switch tag {
+		case 10: // results
+			if *left--; *left < 0 || len(x.Results) >= 1000 {
+				i = tooMany
+				break loop
+			}
+			if n := len(x.Results); n < cap(x.Results) {
+				x.Results = x.Results[:n+1]
+			} else {
+				x.Results = append(x.Results, ScreenResult{})
+			}
+			if err := x.Results[len(x.Results)-1].read(s, left); err != nil {
+				return err
+			}
+		default:
+			if tag>>3-1 >= maxField {
+				i = badTag
+				break loop
+			}
+		}
+	}
+	if i < 0 {
+		return fail("ScreenResponse", "results", tag, i)
+	}
+	return nil
+}
+
+// Unmarshal reads an encoding. Strings and bytes of x point into b; see Proto.
+func (x *ScreenResult) Unmarshal(b []byte) error {
+	left := MaxElements
+	return x.read(b, &left)
+}
+
+// Reset makes all fields empty and keeps their memory.
+func (x *ScreenResult) Reset() {
+	x.ReasonCode = 0
+	x.Reason = ""
+	x.Message = nil
+}
+
+func (x *ScreenResult) read(b []byte, left *int) error {
+	x.Reset()
+	return x.merge(b, left)
+}
+
+func (x *ScreenResult) merge(b []byte, left *int) error {
+	var tag, v uint64
+	var s []byte
+	i := 0
+loop:
+	for i < len(b) {
+		if tag = uint64(b[i]); tag < 0x80 {
+			i++
+		} else if tag, i = longVarint(b, i); i < 0 {
+			tag = 0
+			break
+		}
+		if tag&5 == 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v = uint64(b[i])
+				i++
+			} else if v, i = longVarint(b, i); i < 0 {
+				break loop
+			}
+			if tag&2 != 0 {
+				if v > uint64(len(b)-i) {
+					i = truncated
+					break loop
+				}
+				s = b[i : i+int(v) : i+int(v)]
+				i += int(v)
+			}
+		} else if _, i = skip(b, i, tag); i < 0 {
+			break loop
+		}
+		switch tag {
+		case 8: // reason_code
+			x.ReasonCode = uint32(v)
+		case 18: // reason
+			if !isText(s) {
+				i = badUTF8
+				break loop
+			}
+			x.Reason = text(s)
+		case 26: // message
+			if x.Message == nil {
+				if x.spareMessage == nil {
+					x.spareMessage = new(Message)
+				}
+				x.spareMessage.Reset()
+				x.Message = x.spareMessage
+			}
+			if err := x.Message.merge(s, left); err != nil {
+				return err
+			}
+		default:
+			if tag>>3-1 >= maxField {
+				i = badTag
+				break loop
+			}
+		}
+	}
+	if i < 0 {
+		return fail("ScreenResult", "reason_code reason message", tag, i)
+	}
+	return nil
+}
+
+// Unmarshal reads an encoding. Strings and bytes of x point into b; see Proto.
 func (x *InvalidateDecisionsRequest) Unmarshal(b []byte) error {
 	left := MaxElements
 	return x.read(b, &left)

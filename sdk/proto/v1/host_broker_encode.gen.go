@@ -1321,6 +1321,141 @@ func (x *RetainedResponse) put(b []byte, end int) int {
 	return end
 }
 
+// MessageName returns "ScreenRequest".
+func (*ScreenRequest) MessageName() string { return "ScreenRequest" }
+
+// Size is the length of the encoding in bytes.
+func (x *ScreenRequest) Size() (n int) {
+	if len(x.Namespace) > 0 {
+		n += 1 + sizeBytes(len(x.Namespace))
+	}
+	if len(x.ClientID) > 0 {
+		n += 1 + sizeBytes(len(x.ClientID))
+	}
+	for i := range x.Messages {
+		n += 1 + sizeBytes(x.Messages[i].Size())
+	}
+	return n
+}
+
+// AppendTo appends the encoding to b.
+func (x *ScreenRequest) AppendTo(b []byte) []byte {
+	b = grow(b, x.Size())
+	x.put(b, len(b))
+	return b
+}
+
+// MarshalTo writes the encoding to the beginning of b; see Proto.
+func (x *ScreenRequest) MarshalTo(b []byte) (int, error) {
+	n := x.Size()
+	if n > len(b) {
+		return n, ErrShortBuffer
+	}
+	x.put(b, n)
+	return n, nil
+}
+
+func (x *ScreenRequest) put(b []byte, end int) int {
+	for i := len(x.Messages) - 1; i >= 0; i-- {
+		last := end
+		end = x.Messages[i].put(b, end)
+		end = putUint(b, end, 26, uint64(last-end))
+	}
+	if len(x.ClientID) > 0 {
+		end = putString(b, end, 18, x.ClientID)
+	}
+	if len(x.Namespace) > 0 {
+		end = putString(b, end, 10, x.Namespace)
+	}
+	return end
+}
+
+// MessageName returns "ScreenResponse".
+func (*ScreenResponse) MessageName() string { return "ScreenResponse" }
+
+// Size is the length of the encoding in bytes.
+func (x *ScreenResponse) Size() (n int) {
+	for i := range x.Results {
+		n += 1 + sizeBytes(x.Results[i].Size())
+	}
+	return n
+}
+
+// AppendTo appends the encoding to b.
+func (x *ScreenResponse) AppendTo(b []byte) []byte {
+	b = grow(b, x.Size())
+	x.put(b, len(b))
+	return b
+}
+
+// MarshalTo writes the encoding to the beginning of b; see Proto.
+func (x *ScreenResponse) MarshalTo(b []byte) (int, error) {
+	n := x.Size()
+	if n > len(b) {
+		return n, ErrShortBuffer
+	}
+	x.put(b, n)
+	return n, nil
+}
+
+func (x *ScreenResponse) put(b []byte, end int) int {
+	for i := len(x.Results) - 1; i >= 0; i-- {
+		last := end
+		end = x.Results[i].put(b, end)
+		end = putUint(b, end, 10, uint64(last-end))
+	}
+	return end
+}
+
+// MessageName returns "ScreenResult".
+func (*ScreenResult) MessageName() string { return "ScreenResult" }
+
+// Size is the length of the encoding in bytes.
+func (x *ScreenResult) Size() (n int) {
+	if x.ReasonCode != 0 {
+		n += 1 + sizeVarint(uint64(x.ReasonCode))
+	}
+	if len(x.Reason) > 0 {
+		n += 1 + sizeBytes(len(x.Reason))
+	}
+	if x.Message != nil {
+		n += 1 + sizeBytes(x.Message.Size())
+	}
+	return n
+}
+
+// AppendTo appends the encoding to b.
+func (x *ScreenResult) AppendTo(b []byte) []byte {
+	b = grow(b, x.Size())
+	x.put(b, len(b))
+	return b
+}
+
+// MarshalTo writes the encoding to the beginning of b; see Proto.
+func (x *ScreenResult) MarshalTo(b []byte) (int, error) {
+	n := x.Size()
+	if n > len(b) {
+		return n, ErrShortBuffer
+	}
+	x.put(b, n)
+	return n, nil
+}
+
+func (x *ScreenResult) put(b []byte, end int) int {
+	if x.Message != nil {
+		last := end
+		end = x.Message.put(b, end)
+		end = putUint(b, end, 26, uint64(last-end))
+	}
+	if len(x.Reason) > 0 {
+		end = putString(b, end, 18, x.Reason)
+	}
+	if x.ReasonCode != 0 {
+		end = putUint(b, end, 8, uint64(x.ReasonCode))
+	}
+	return end
+}
+
 // MessageName returns "InvalidateDecisionsRequest".
 func (*InvalidateDecisionsRequest) MessageName() string { return "InvalidateDecisionsRequest" }
 

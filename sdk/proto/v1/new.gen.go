@@ -45,6 +45,9 @@ func Names() []string {
 		"ClientSubscription",
 		"RetainedRequest",
 		"RetainedResponse",
+		"ScreenRequest",
+		"ScreenResponse",
+		"ScreenResult",
 		"InvalidateDecisionsRequest",
 		"InvalidateDecisionsResponse",
 		"KvGetRequest",
@@ -193,6 +196,12 @@ func New(name string) Proto {
 		return new(RetainedRequest)
 	case "RetainedResponse":
 		return new(RetainedResponse)
+	case "ScreenRequest":
+		return new(ScreenRequest)
+	case "ScreenResponse":
+		return new(ScreenResponse)
+	case "ScreenResult":
+		return new(ScreenResult)
 	case "InvalidateDecisionsRequest":
 		return new(InvalidateDecisionsRequest)
 	case "InvalidateDecisionsResponse":

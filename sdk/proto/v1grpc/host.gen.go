@@ -74,6 +74,11 @@ func (c HostClient) Retained(ctx context.Context, in *pluginv1.RetainedRequest) 
 	return invokeHost[pluginv1.RetainedResponse](ctx, c.cc, "/patchbay.plugin.v1.Host/Retained", in)
 }
 
+// Screen calls Screen.
+func (c HostClient) Screen(ctx context.Context, in *pluginv1.ScreenRequest) (*pluginv1.ScreenResponse, error) {
+	return invokeHost[pluginv1.ScreenResponse](ctx, c.cc, "/patchbay.plugin.v1.Host/Screen", in)
+}
+
 // KVGet calls KvGet.
 func (c HostClient) KVGet(ctx context.Context, in *pluginv1.KVGetRequest) (*pluginv1.KVGetResponse, error) {
 	return invokeHost[pluginv1.KVGetResponse](ctx, c.cc, "/patchbay.plugin.v1.Host/KvGet", in)
@@ -170,6 +175,7 @@ var hostDesc = grpc.ServiceDesc{
 		{MethodName: "Sessions", Handler: unary("/patchbay.plugin.v1.Host/Sessions", v1host.Service.Sessions)},
 		{MethodName: "Subscriptions", Handler: unary("/patchbay.plugin.v1.Host/Subscriptions", v1host.Service.Subscriptions)},
 		{MethodName: "Retained", Handler: unary("/patchbay.plugin.v1.Host/Retained", v1host.Service.Retained)},
+		{MethodName: "Screen", Handler: unary("/patchbay.plugin.v1.Host/Screen", v1host.Service.Screen)},
 		{MethodName: "KvGet", Handler: unary("/patchbay.plugin.v1.Host/KvGet", v1host.Service.KVGet)},
 		{MethodName: "KvSet", Handler: unary("/patchbay.plugin.v1.Host/KvSet", v1host.Service.KVSet)},
 		{MethodName: "KvCompareAndSet", Handler: unary("/patchbay.plugin.v1.Host/KvCompareAndSet", v1host.Service.KVCompareAndSet)},

@@ -35,6 +35,10 @@ type Service interface {
 	Subscriptions(ctx context.Context, in *pluginv1.SubscriptionsRequest) (*pluginv1.SubscriptionsResponse, error)
 	// Retained gets the retained message of a topic, or those that match a Topic Filter, a page at a time.
 	Retained(ctx context.Context, in *pluginv1.RetainedRequest) (*pluginv1.RetainedResponse, error)
+	// Screen says what a client would be shown of messages if it subscribed to their topics: with its permissions,
+	// hooks included, and with what plugins change of a delivery. For plugins that read for a client, as PublishRequest.as_client
+	// is for those that publish for one. Nothing is subscribed to and nothing delivered (feature: "screen").
+	Screen(ctx context.Context, in *pluginv1.ScreenRequest) (*pluginv1.ScreenResponse, error)
 	// KVGet reads a value of the plugin's own storage.
 	KVGet(ctx context.Context, in *pluginv1.KVGetRequest) (*pluginv1.KVGetResponse, error)
 	// KVSet stores a value, whatever was there. It answers when the value is safe.
@@ -96,6 +100,8 @@ func Serve(ctx context.Context, s Service, op pluginv1.HostOp, request, dst []by
 		return serve(ctx, dst, request, new(pluginv1.SubscriptionsRequest), s.Subscriptions)
 	case pluginv1.HostOpRetained:
 		return serve(ctx, dst, request, new(pluginv1.RetainedRequest), s.Retained)
+	case pluginv1.HostOpScreen:
+		return serve(ctx, dst, request, new(pluginv1.ScreenRequest), s.Screen)
 	case pluginv1.HostOpKVGet:
 		return serve(ctx, dst, request, new(pluginv1.KVGetRequest), s.KVGet)
 	case pluginv1.HostOpKVSet:
@@ -183,6 +189,11 @@ func (c Caller) Subscriptions(ctx context.Context, in *pluginv1.SubscriptionsReq
 // Retained calls Host.Retained.
 func (c Caller) Retained(ctx context.Context, in *pluginv1.RetainedRequest) (*pluginv1.RetainedResponse, error) {
 	return call(ctx, c, pluginv1.HostOpRetained, in, new(pluginv1.RetainedResponse))
+}
+
+// Screen calls Host.Screen.
+func (c Caller) Screen(ctx context.Context, in *pluginv1.ScreenRequest) (*pluginv1.ScreenResponse, error) {
+	return call(ctx, c, pluginv1.HostOpScreen, in, new(pluginv1.ScreenResponse))
 }
 
 // KVGet calls Host.KvGet.

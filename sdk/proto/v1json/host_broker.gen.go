@@ -1202,6 +1202,124 @@ func readRetainedResponse(d *decoder, x *pluginv1.RetainedResponse) {
 	}
 }
 
+func appendScreenRequest(b []byte, x *pluginv1.ScreenRequest) []byte {
+	b = append(b, '{')
+	if len(x.Namespace) > 0 {
+		b = append(b, "\"namespace\":"...)
+		b = appendString(b, x.Namespace)
+		b = append(b, ',')
+	}
+	if len(x.ClientID) > 0 {
+		b = append(b, "\"clientId\":"...)
+		b = appendString(b, x.ClientID)
+		b = append(b, ',')
+	}
+	if len(x.Messages) > 0 {
+		b = append(b, "\"messages\":["...)
+		for i := range x.Messages {
+			b = appendMessage(b, &x.Messages[i])
+			b = append(b, ',')
+		}
+		b = append(shut(b, ']'), ',')
+	}
+	return shut(b, '}')
+}
+
+func readScreenRequest(d *decoder, x *pluginv1.ScreenRequest) {
+	for o := d.object(); d.next(&o); {
+		switch o.key {
+		case "namespace":
+			if d.field(&o, 0) {
+				x.Namespace = d.text()
+			}
+		case "clientId", "client_id":
+			if d.field(&o, 1) {
+				x.ClientID = d.text()
+			}
+		case "messages":
+			if d.field(&o, 2) {
+				for a := d.array(); d.element(&a, len(x.Messages), 1000); {
+					x.Messages = append(x.Messages, pluginv1.Message{})
+					readMessage(d, &x.Messages[len(x.Messages)-1])
+				}
+			}
+		default:
+			d.skip(0)
+		}
+	}
+}
+
+func appendScreenResponse(b []byte, x *pluginv1.ScreenResponse) []byte {
+	b = append(b, '{')
+	if len(x.Results) > 0 {
+		b = append(b, "\"results\":["...)
+		for i := range x.Results {
+			b = appendScreenResult(b, &x.Results[i])
+			b = append(b, ',')
+		}
+		b = append(shut(b, ']'), ',')
+	}
+	return shut(b, '}')
+}
+
+func readScreenResponse(d *decoder, x *pluginv1.ScreenResponse) {
+	for o := d.object(); d.next(&o); {
+		switch o.key {
+		case "results":
+			if d.field(&o, 0) {
+				for a := d.array(); d.element(&a, len(x.Results), 1000); {
+					x.Results = append(x.Results, pluginv1.ScreenResult{})
+					readScreenResult(d, &x.Results[len(x.Results)-1])
+				}
+			}
+		default:
+			d.skip(0)
+		}
+	}
+}
+
+func appendScreenResult(b []byte, x *pluginv1.ScreenResult) []byte {
+	b = append(b, '{')
+	if x.ReasonCode != 0 {
+		b = append(b, "\"reasonCode\":"...)
+		b = appendUint32(b, x.ReasonCode)
+		b = append(b, ',')
+	}
+	if len(x.Reason) > 0 {
+		b = append(b, "\"reason\":"...)
+		b = appendString(b, x.Reason)
+		b = append(b, ',')
+	}
+	if x.Message != nil {
+		b = append(b, "\"message\":"...)
+		b = appendMessage(b, x.Message)
+		b = append(b, ',')
+	}
+	return shut(b, '}')
+}
+
+func readScreenResult(d *decoder, x *pluginv1.ScreenResult) {
+	for o := d.object(); d.next(&o); {
+		switch o.key {
+		case "reasonCode", "reason_code":
+			if d.field(&o, 0) {
+				x.ReasonCode = d.uint32()
+			}
+		case "reason":
+			if d.field(&o, 1) {
+				x.Reason = d.text()
+			}
+		case "message":
+			if d.field(&o, 2) {
+				x.Message = new(pluginv1.Message)
+				readMessage(d, x.Message)
+			}
+		default:
+			d.skip(0)
+		}
+	}
+}
+
 func appendInvalidateDecisionsRequest(b []byte, x *pluginv1.InvalidateDecisionsRequest) []byte {
 	b = append(b, '{')
 	if len(x.Namespace) > 0 {

@@ -89,6 +89,12 @@ func appendAny(b []byte, m pluginv1.Proto) []byte {
 		return appendRetainedRequest(b, x)
 	case *pluginv1.RetainedResponse:
 		return appendRetainedResponse(b, x)
+	case *pluginv1.ScreenRequest:
+		return appendScreenRequest(b, x)
+	case *pluginv1.ScreenResponse:
+		return appendScreenResponse(b, x)
+	case *pluginv1.ScreenResult:
+		return appendScreenResult(b, x)
 	case *pluginv1.InvalidateDecisionsRequest:
 		return appendInvalidateDecisionsRequest(b, x)
 	case *pluginv1.InvalidateDecisionsResponse:
@@ -300,6 +306,12 @@ func readAny(d *decoder, m pluginv1.Proto) {
 		readRetainedRequest(d, x)
 	case *pluginv1.RetainedResponse:
 		readRetainedResponse(d, x)
+	case *pluginv1.ScreenRequest:
+		readScreenRequest(d, x)
+	case *pluginv1.ScreenResponse:
+		readScreenResponse(d, x)
+	case *pluginv1.ScreenResult:
+		readScreenResult(d, x)
 	case *pluginv1.InvalidateDecisionsRequest:
 		readInvalidateDecisionsRequest(d, x)
 	case *pluginv1.InvalidateDecisionsResponse:

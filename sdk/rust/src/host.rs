@@ -170,6 +170,11 @@ impl Host {
         self.service().retained(request)
     }
 
+    /// What a client would be shown of messages; see `ScreenRequest`. Waits. Grant: clients.
+    pub fn screen(&self, request: &ScreenRequest) -> Result<ScreenResponse<'_>, HostError<'static>> {
+        self.service().screen(request)
+    }
+
     /// A value of the plugin's own storage with its version, from 1. Grant: kv.
     pub fn kv_get<'a>(&'a self, key: &str) -> Result<Option<(Bytes<'a>, u64)>, HostError<'static>> {
         let out = self.service().kv_get(&KvGetRequest { key: key.into() })?;

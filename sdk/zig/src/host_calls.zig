@@ -73,6 +73,14 @@ pub fn retained(request: v1.RetainedRequest) Error!v1.RetainedResponse {
     return call(.retained, request, v1.RetainedResponse);
 }
 
+/// Screen says what a client would be shown of messages if it subscribed to their topics: with its permissions,
+/// hooks included, and with what plugins change of a delivery. For plugins that read for a client, as PublishRequest.as_client
+/// is for those that publish for one. Nothing is subscribed to and nothing delivered (feature: "screen").
+/// Waits: in the worker only. Grant: clients.
+pub fn screen(request: v1.ScreenRequest) Error!v1.ScreenResponse {
+    return call(.screen, request, v1.ScreenResponse);
+}
+
 /// KvGet reads a value of the plugin's own storage.
 /// Grant: kv.
 pub fn kvGet(request: v1.KvGetRequest) Error!v1.KvGetResponse {

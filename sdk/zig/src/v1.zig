@@ -68,6 +68,8 @@ pub const HostOp = enum(i32) {
     subscriptions = 33,
     /// RetainedRequest to RetainedResponse.
     retained = 34,
+    /// ScreenRequest to ScreenResponse.
+    screen = 35,
     /// KvGetRequest to KvGetResponse.
     kv_get = 40,
     /// KvSetRequest to KvSetResponse.
@@ -1124,6 +1126,52 @@ pub const RetainedResponse = struct {
     };
 };
 
+/// ScreenRequest asks what a client would be shown of messages.
+pub const ScreenRequest = struct {
+    /// namespace of the client and of the messages.
+    namespace: []const u8 = "",
+    /// client_id of the client, connected or with a session. Required.
+    client_id: []const u8 = "",
+    /// messages, each with a topic; what else is given is shown to those that are asked, and may be changed by them.
+    /// Message.namespace is ignored.
+    /// At most 1000.
+    messages: []const Message = &.{},
+
+    pub const wire = [_]Wire{
+        .{ .name = "namespace", .number = 1, .text = true },
+        .{ .name = "client_id", .number = 2, .text = true },
+        .{ .name = "messages", .number = 3, .limit = 1000 },
+    };
+};
+
+/// ScreenResponse is the answer to ScreenRequest.
+pub const ScreenResponse = struct {
+    /// results, one for each message, in order.
+    /// At most 1000.
+    results: []const ScreenResult = &.{},
+
+    pub const wire = [_]Wire{
+        .{ .name = "results", .number = 1, .limit = 1000 },
+    };
+};
+
+/// ScreenResult says whether and as what a client would be shown a message.
+pub const ScreenResult = struct {
+    /// reason_code: 0x00 (Success), or an error, as 0x87 (Not authorized): the client may not subscribe to the topic, or
+    /// not receive the message.
+    reason_code: u32 = 0,
+    /// reason in words, of an error.
+    reason: []const u8 = "",
+    /// message as the client would receive it. Absent: as it is in the request, or not at all if reason_code says so.
+    message: ?*const Message = null,
+
+    pub const wire = [_]Wire{
+        .{ .name = "reason_code", .number = 1 },
+        .{ .name = "reason", .number = 2, .text = true },
+        .{ .name = "message", .number = 3 },
+    };
+};
+
 /// InvalidateDecisionsRequest says which answers to forget: those for clients that fit all that is given.
 pub const InvalidateDecisionsRequest = struct {
     /// namespace of the clients.
@@ -1697,7 +1745,7 @@ pub const HostInfo = struct {
     node: []const u8 = "",
     /// features that the host has beyond the first release of this contract; each addition to the
     /// contract comes with a name. Absent: none. The names: "permit" (POINT_PERMIT),
-    /// "consumer_patterns" (Consumer.name).
+    /// "consumer_patterns" (Consumer.name), "screen" (Host.Screen).
     /// At most 1024.
     features: []const []const u8 = &.{},
     /// runtime in which the plugin runs.

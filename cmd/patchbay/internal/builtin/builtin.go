@@ -4,6 +4,7 @@ package builtin
 
 import (
 	_ "github.com/patchbay-mq/patchbay/plugins/acl"           // acl
+	_ "github.com/patchbay-mq/patchbay/plugins/assistant"     // assistant
 	_ "github.com/patchbay-mq/patchbay/plugins/authcert"      // auth-cert
 	_ "github.com/patchbay-mq/patchbay/plugins/authfile"      // authfile
 	_ "github.com/patchbay-mq/patchbay/plugins/authhttp"      // auth-http

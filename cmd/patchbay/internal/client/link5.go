@@ -24,6 +24,7 @@ type link5 struct {
 	granted    granted
 	properties *properties
 	debugf     func(string, ...any)
+	unmatched  func()
 }
 
 // sessionState is the Session State of MQTT 5 across reconnections.
@@ -64,7 +65,7 @@ func connect5(ctx context.Context, p *plan, c *conn, kept *sessionState, handle 
 	if kept == nil {
 		kept = newSessionState()
 	}
-	l := &link5{lifetime: newLifetime(), conn: c, properties: &p.properties, debugf: p.debugf}
+	l := &link5{lifetime: newLifetime(), conn: c, properties: &p.properties, debugf: p.debugf, unmatched: p.unmatched}
 	observed := &observedSession{State: kept.State, outcomes: make(chan packets.ControlPacket, 1024), acknowledged: l.acknowledged}
 	l.client = paho.NewClient(paho.ClientConfig{
 		Conn:    c,
@@ -176,6 +177,9 @@ func (l *link5) outcome(cp packets.ControlPacket) error {
 	}
 	l.debugf("received %s for message %d: %s", cp.PacketType(), cp.PacketID(), packet.ReasonCode(code))
 	if !packet.ReasonCode(code).IsError() {
+		if packet.ReasonCode(code) == packet.NoMatchingSubscribers && l.unmatched != nil {
+			l.unmatched()
+		}
 		return nil
 	}
 	text := reasonText(code)

@@ -108,6 +108,7 @@ type plan struct {
 	topics     []string
 	properties properties
 	debugf     func(format string, args ...any)
+	unmatched  func() // told about messages that nobody gets, before they are settled; may be nil
 }
 
 // resolve checks the flags against each other. args are the positional arguments: the rest of every -D.

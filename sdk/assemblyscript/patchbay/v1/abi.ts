@@ -63,6 +63,8 @@ export const enum HostOp {
   SUBSCRIPTIONS = 33,
   /** RetainedRequest to RetainedResponse. */
   RETAINED = 34,
+  /** ScreenRequest to ScreenResponse. */
+  SCREEN = 35,
   /** KvGetRequest to KvGetResponse. */
   KV_GET = 40,
   /** KvSetRequest to KvSetResponse. */

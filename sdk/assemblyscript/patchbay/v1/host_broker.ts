@@ -2116,6 +2116,224 @@ export class RetainedResponse {
   }
 }
 
+/** ScreenRequest asks what a client would be shown of messages. */
+export class ScreenRequest {
+  private _source: ArrayBuffer | null = null;
+  private _namespace: string | null = null;
+  private _namespaceAt: usize = 0;
+  private _namespaceSize: u32 = 0;
+  /** namespace of the client and of the messages. */
+  get namespace(): string {
+    let v = this._namespace;
+    if (v === null) this._namespace = v = wire.textAt(this._namespaceAt, this._namespaceSize);
+    return v;
+  }
+  set namespace(v: string) {
+    this._namespace = v;
+  }
+  private _clientId: string | null = null;
+  private _clientIdAt: usize = 0;
+  private _clientIdSize: u32 = 0;
+  /** client_id of the client, connected or with a session. Required. */
+  get clientId(): string {
+    let v = this._clientId;
+    if (v === null) this._clientId = v = wire.textAt(this._clientIdAt, this._clientIdSize);
+    return v;
+  }
+  set clientId(v: string) {
+    this._clientId = v;
+  }
+  /**
+   * messages, each with a topic; what else is given is shown to those that are asked, and may be changed by them.
+   * Message.namespace is ignored.
+   * At most 1000.
+   */
+  messages: wire.List<Message> = new wire.List<Message>();
+
+  /** merge adds what is encoded between two places of source; false after an error. */
+  merge(at: usize, end: usize, source: ArrayBuffer): bool {
+    this._source = source;
+    while (at < end) {
+      const tag = wire.field(at, end);
+      if (!tag) return wire.failed("ScreenRequest");
+      at = wire.position;
+      switch (tag) {
+        case 10: {
+          const size = <u32>wire.value;
+          if (!wire.isText(at - size, size)) return wire.failed("ScreenRequest");
+          this._namespace = null;
+          this._namespaceAt = at - size;
+          this._namespaceSize = size;
+          break;
+        }
+        case 18: {
+          const size = <u32>wire.value;
+          if (!wire.isText(at - size, size)) return wire.failed("ScreenRequest");
+          this._clientId = null;
+          this._clientIdAt = at - size;
+          this._clientIdSize = size;
+          break;
+        }
+        case 26: {
+          const from = at - <usize>wire.value;
+          const m = this.messages.take(1000);
+          if (m === null) return wire.failed("ScreenRequest");
+          m.reset();
+          if (!m.merge(from, at, source)) return false;
+          break;
+        }
+      }
+    }
+    return true;
+  }
+
+  /** reset makes all fields absent. */
+  reset(): void {
+    this._namespace = null;
+    this._namespaceSize = 0;
+    this._clientId = null;
+    this._clientIdSize = 0;
+    this.messages.clear();
+  }
+
+  /** put writes all fields before what w has. */
+  put(w: wire.Writer): void {
+    for (let i = this.messages.length - 1; i >= 0; i--) {
+      const end = w.length;
+      this.messages[i].put(w);
+      w.span(26, end);
+    }
+    w.optionalText(18, this._clientId, this._clientIdAt, this._clientIdSize);
+    w.optionalText(10, this._namespace, this._namespaceAt, this._namespaceSize);
+  }
+}
+
+/** ScreenResponse is the answer to ScreenRequest. */
+export class ScreenResponse {
+  /**
+   * results, one for each message, in order.
+   * At most 1000.
+   */
+  results: wire.List<ScreenResult> = new wire.List<ScreenResult>();
+
+  /** merge adds what is encoded between two places of source; false after an error. */
+  merge(at: usize, end: usize, source: ArrayBuffer): bool {
+    while (at < end) {
+      const tag = wire.field(at, end);
+      if (!tag) return wire.failed("ScreenResponse");
+      at = wire.position;
+      switch (tag) {
+        case 10: {
+          const from = at - <usize>wire.value;
+          const m = this.results.take(1000);
+          if (m === null) return wire.failed("ScreenResponse");
+          m.reset();
+          if (!m.merge(from, at, source)) return false;
+          break;
+        }
+      }
+    }
+    return true;
+  }
+
+  /** reset makes all fields absent. */
+  reset(): void {
+    this.results.clear();
+  }
+
+  /** put writes all fields before what w has. */
+  put(w: wire.Writer): void {
+    for (let i = this.results.length - 1; i >= 0; i--) {
+      const end = w.length;
+      this.results[i].put(w);
+      w.span(10, end);
+    }
+  }
+}
+
+/** ScreenResult says whether and as what a client would be shown a message. */
+export class ScreenResult {
+  private _source: ArrayBuffer | null = null;
+  /**
+   * reason_code: 0x00 (Success), or an error, as 0x87 (Not authorized): the client may not subscribe to the topic, or
+   * not receive the message.
+   */
+  reasonCode: u32 = 0;
+  private _reason: string | null = null;
+  private _reasonAt: usize = 0;
+  private _reasonSize: u32 = 0;
+  /** reason in words, of an error. */
+  get reason(): string {
+    let v = this._reason;
+    if (v === null) this._reason = v = wire.textAt(this._reasonAt, this._reasonSize);
+    return v;
+  }
+  set reason(v: string) {
+    this._reason = v;
+  }
+  private _message: Message | null = null;
+  /** message as the client would receive it. Absent: as it is in the request, or not at all if reason_code says so. */
+  message: Message | null = null;
+
+  /** merge adds what is encoded between two places of source; false after an error. */
+  merge(at: usize, end: usize, source: ArrayBuffer): bool {
+    this._source = source;
+    while (at < end) {
+      const tag = wire.field(at, end);
+      if (!tag) return wire.failed("ScreenResult");
+      at = wire.position;
+      switch (tag) {
+        case 8: {
+          this.reasonCode = <u32>wire.value;
+          break;
+        }
+        case 18: {
+          const size = <u32>wire.value;
+          if (!wire.isText(at - size, size)) return wire.failed("ScreenResult");
+          this._reason = null;
+          this._reasonAt = at - size;
+          this._reasonSize = size;
+          break;
+        }
+        case 26: {
+          let m = this.message;
+          if (m === null) {
+            m = this._message;
+            if (m === null) this._message = m = new Message();
+            else m.reset();
+            this.message = m;
+          }
+          if (!m.merge(at - <usize>wire.value, at, source)) return false;
+          break;
+        }
+      }
+    }
+    return true;
+  }
+
+  /** reset makes all fields absent. */
+  reset(): void {
+    this.reasonCode = 0;
+    this._reason = null;
+    this._reasonSize = 0;
+    this.message = null;
+  }
+
+  /** put writes all fields before what w has. */
+  put(w: wire.Writer): void {
+    {
+      const m = this.message;
+      if (m !== null) {
+        const end = w.length;
+        m.put(w);
+        w.span(26, end);
+      }
+    }
+    w.optionalText(18, this._reason, this._reasonAt, this._reasonSize);
+    w.number(8, <u64>this.reasonCode);
+  }
+}
+
 /** InvalidateDecisionsRequest says which answers to forget: those for clients that fit all that is given. */
 export class InvalidateDecisionsRequest {
   private _source: ArrayBuffer | null = null;

@@ -72,7 +72,7 @@ export class HostInfo {
   /**
    * features that the host has beyond the first release of this contract; each addition to the
    * contract comes with a name. Absent: none. The names: "permit" (POINT_PERMIT),
-   * "consumer_patterns" (Consumer.name).
+   * "consumer_patterns" (Consumer.name), "screen" (Host.Screen).
    * At most 1024.
    */
   features: wire.List<string> = new wire.List<string>();

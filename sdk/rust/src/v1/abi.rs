@@ -68,6 +68,8 @@ impl HostOp {
     pub const SUBSCRIPTIONS: HostOp = HostOp(33);
     /// RetainedRequest to RetainedResponse.
     pub const RETAINED: HostOp = HostOp(34);
+    /// ScreenRequest to ScreenResponse.
+    pub const SCREEN: HostOp = HostOp(35);
     /// KvGetRequest to KvGetResponse.
     pub const KV_GET: HostOp = HostOp(40);
     /// KvSetRequest to KvSetResponse.

@@ -989,6 +989,109 @@ impl Put for RetainedResponse<'_> {
     }
 }
 
+/// ScreenRequest asks what a client would be shown of messages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScreenRequest<'a> {
+    /// namespace of the client and of the messages.
+    pub namespace: Text<'a>,
+    /// client_id of the client, connected or with a session. Required.
+    pub client_id: Text<'a>,
+    /// messages, each with a topic; what else is given is shown to those that are asked, and may be changed by them.
+    /// Message.namespace is ignored.
+    ///
+    /// At most 1000.
+    pub messages: Vec<Message<'a>>,
+}
+
+impl<'a> Proto<'a> for ScreenRequest<'a> {
+    const NAME: &'static str = "ScreenRequest";
+}
+
+impl<'a> Fields<'a> for ScreenRequest<'a> {
+    fn field(&mut self, tag: u32, r: &mut Reader<'a>) -> bool {
+        match tag {
+            10 => r.text(&mut self.namespace),
+            18 => r.text(&mut self.client_id),
+            26 => r.message_list(&mut self.messages, 1000),
+            _ => return false,
+        }
+        true
+    }
+}
+
+impl Put for ScreenRequest<'_> {
+    fn put(&self, w: &mut Writer) {
+        w.message_list(26, &self.messages);
+        w.text(18, &self.client_id);
+        w.text(10, &self.namespace);
+    }
+}
+
+/// ScreenResponse is the answer to ScreenRequest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScreenResponse<'a> {
+    /// results, one for each message, in order.
+    ///
+    /// At most 1000.
+    pub results: Vec<ScreenResult<'a>>,
+}
+
+impl<'a> Proto<'a> for ScreenResponse<'a> {
+    const NAME: &'static str = "ScreenResponse";
+}
+
+impl<'a> Fields<'a> for ScreenResponse<'a> {
+    fn field(&mut self, tag: u32, r: &mut Reader<'a>) -> bool {
+        match tag {
+            10 => r.message_list(&mut self.results, 1000),
+            _ => return false,
+        }
+        true
+    }
+}
+
+impl Put for ScreenResponse<'_> {
+    fn put(&self, w: &mut Writer) {
+        w.message_list(10, &self.results);
+    }
+}
+
+/// ScreenResult says whether and as what a client would be shown a message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScreenResult<'a> {
+    /// reason_code: 0x00 (Success), or an error, as 0x87 (Not authorized): the client may not subscribe to the topic, or
+    /// not receive the message.
+    pub reason_code: u32,
+    /// reason in words, of an error.
+    pub reason: Text<'a>,
+    /// message as the client would receive it. Absent: as it is in the request, or not at all if reason_code says so.
+    pub message: Option<Box<Message<'a>>>,
+}
+
+impl<'a> Proto<'a> for ScreenResult<'a> {
+    const NAME: &'static str = "ScreenResult";
+}
+
+impl<'a> Fields<'a> for ScreenResult<'a> {
+    fn field(&mut self, tag: u32, r: &mut Reader<'a>) -> bool {
+        match tag {
+            8 => r.uint32(&mut self.reason_code),
+            18 => r.text(&mut self.reason),
+            26 => r.message(&mut self.message),
+            _ => return false,
+        }
+        true
+    }
+}
+
+impl Put for ScreenResult<'_> {
+    fn put(&self, w: &mut Writer) {
+        w.message(26, &self.message);
+        w.text(18, &self.reason);
+        w.uint32(8, self.reason_code);
+    }
+}
+
 /// InvalidateDecisionsRequest says which answers to forget: those for clients that fit all that is given.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InvalidateDecisionsRequest<'a> {

@@ -94,6 +94,17 @@ impl<'a> Service<'a> {
         self.0.call(HostOp::RETAINED, request)
     }
 
+    /// Screen says what a client would be shown of messages if it subscribed to their topics: with its permissions,
+    /// hooks included, and with what plugins change of a delivery. For plugins that read for a client, as PublishRequest.as_client
+    /// is for those that publish for one. Nothing is subscribed to and nothing delivered (feature: "screen").
+    ///
+    /// Grant: clients.
+    ///
+    /// Waits: only in the worker instance.
+    pub fn screen(&self, request: &ScreenRequest<'_>) -> Result<ScreenResponse<'a>, HostError<'static>> {
+        self.0.call(HostOp::SCREEN, request)
+    }
+
     /// KvGet reads a value of the plugin's own storage.
     ///
     /// Grant: kv.
