@@ -254,7 +254,7 @@ func (e *Engine) conclude(r *route, b *sdk.ConsumeBatch, batch *Batch, took time
 	r.mu.Unlock()
 	var h *held
 	if errors.As(why, &h) {
-		after = h.after
+		after = max(h.after, time.Millisecond) // 0 would be the queue's own pause, which doubles
 	}
 	r.waiting.ended(batch, false, time.Now())
 	e.count(r, batch, took, why)
@@ -311,8 +311,8 @@ type held struct {
 func (h *held) Unwrap() error { return h.error }
 
 // Hold makes an error of Send for bridges that know when their connection is back, and
-// have waited for it: the messages come again after the given pause, and the log is told
-// nothing that it does not know of Health.
+// have waited for it: the messages come again after the given pause, 0 for at once, and the
+// log is told nothing that it does not know of Health.
 func Hold(err error, after time.Duration) error { return &held{err, after} }
 
 // cut keeps reasons to the contract's size.

@@ -176,6 +176,11 @@ func TestHold(t *testing.T) {
 	if err != nil || r.Error != "" || len(r.Results) != 1 || r.Results[0].RetryAfterMs != 250 || r.Results[0].Reason != "away" {
 		t.Errorf("%+v, %v", r, err)
 	}
+	// At once is not the queue's own pause, which grows with an outage.
+	f.send = func(context.Context, *Batch) error { return Hold(errAway, 0) }
+	if r, err = in.ConsumeErr(batch(1)); err != nil || len(r.Results) != 1 || r.Results[0].RetryAfterMs != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
 	f.send = func(context.Context, *Batch) error { return errAway }
 	var last uint32
 	for i := range 4 {

@@ -9,6 +9,7 @@ import (
 	_ "github.com/patchbay-mq/patchbay/plugins/authfile"      // authfile
 	_ "github.com/patchbay-mq/patchbay/plugins/authhttp"      // auth-http
 	_ "github.com/patchbay-mq/patchbay/plugins/authjwt"       // auth-jwt
+	_ "github.com/patchbay-mq/patchbay/plugins/bridgekafka"   // bridge-kafka
 	_ "github.com/patchbay-mq/patchbay/plugins/bridgemqtt"    // bridge-mqtt
 	_ "github.com/patchbay-mq/patchbay/plugins/bridgesql"     // bridge-sql
 	_ "github.com/patchbay-mq/patchbay/plugins/bridgewebhook" // bridge-webhook
