@@ -16,6 +16,7 @@ type batch struct {
 	loose []loose
 	syncs []func(error)
 	pb    *pebble.Batch
+	began time.Time // when pb was handed to Pebble
 	// finished is set, under the lists' lock, by whoever completes it.
 	finished bool
 }
@@ -113,6 +114,7 @@ func (s *Store) finishLoop() {
 		var err error
 		if b.pb != nil {
 			if err = b.pb.SyncWait(); err == nil {
+				s.commitCounts.safe(time.Since(b.began))
 				err = b.pb.Close()
 			}
 			b.pb = nil

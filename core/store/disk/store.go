@@ -89,6 +89,7 @@ type Store struct {
 	mortal, counted atomic.Bool
 
 	commits, written, skipped, bytesWritten, sharedStored atomic.Int64
+	commitCounts                                          commitCounts
 	freed                                                 atomic.Int64 // bytes, since the last compaction
 }
 

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -51,6 +52,7 @@ func (s *Store) write(b *batch) (err error) {
 	}()
 	w := s.writer
 	w.begin()
+	written := s.written.Load()
 	if err := w.batch(b); err != nil {
 		return err
 	}
@@ -59,6 +61,8 @@ func (s *Store) write(b *batch) (err error) {
 	}
 	s.commits.Add(1)
 	s.bytesWritten.Add(int64(w.pb.Len()))
+	s.commitCounts.handed(s.written.Load()-written, int64(w.pb.Len()))
+	b.began = time.Now()
 	if err := s.db.ApplyNoSyncWait(w.pb, pebble.Sync); err != nil {
 		return fmt.Errorf("store: commit: %w", err)
 	}

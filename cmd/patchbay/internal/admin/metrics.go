@@ -41,6 +41,7 @@ type scrape struct {
 	bytesSent int64
 	listeners []listenerFigures
 	store     store.Stats
+	commits   disk.CommitStats
 }
 
 // listenerFigures are those of all listeners of one name: with "localhost" or the
@@ -196,6 +197,24 @@ func metrics() []metric {
 	}
 }
 
+// histogram declares a histogram; all are of the durable store.
+type histogram struct {
+	name, unit, help string
+	read             func(*scrape) disk.Histogram
+}
+
+// histograms returns the declarations in the order of the documentation, where they follow those of metrics.
+func histograms() []histogram {
+	return []histogram{
+		{"patchbay_store_commit_messages", "messages", "Messages for stored sessions that one group commit wrote: as many shared its sync.",
+			func(s *scrape) disk.Histogram { return s.commits.Messages }},
+		{"patchbay_store_commit_bytes", "bytes", "Bytes of one group commit, before compression and compaction.",
+			func(s *scrape) disk.Histogram { return s.commits.Bytes }},
+		{"patchbay_store_commit_seconds", "seconds", "Time from handing a group commit to the disk until it is as safe as sync demands.",
+			func(s *scrape) disk.Histogram { return s.commits.Seconds }},
+	}
+}
+
 // putTypes leaves out packet type 0, which does not exist.
 func putTypes[C any, P interface {
 	*C
@@ -208,24 +227,28 @@ func putTypes[C any, P interface {
 
 // collector reads the broker's figures when it is scraped.
 type collector struct {
-	broker  *broker.Broker
-	store   *disk.Store // nil: memory
-	version string
-	metrics []metric
-	descs   []*prometheus.Desc
+	broker     *broker.Broker
+	store      *disk.Store // nil: memory
+	version    string
+	metrics    []metric
+	histograms []histogram
+	descs      []*prometheus.Desc // of both, in this order
 
 	mu   sync.Mutex
 	sent int64
 }
 
 func newCollector(b *broker.Broker, st *disk.Store, version string) *collector {
-	c := &collector{broker: b, store: st, version: strings.ToValidUTF8(version, "?"), metrics: metrics()}
+	c := &collector{broker: b, store: st, version: strings.ToValidUTF8(version, "?"), metrics: metrics(), histograms: histograms()}
 	for _, m := range c.metrics {
 		var labels []string
 		if m.label != "" {
 			labels = []string{m.label}
 		}
 		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, labels, nil))
+	}
+	for _, h := range c.histograms {
+		c.descs = append(c.descs, prometheus.NewDesc(h.name, h.help, nil, nil))
 	}
 	return c
 }
@@ -240,11 +263,22 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect is part of prometheus.Collector. It costs a walk over all sessions.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s := &scrape{version: c.version, gauges: c.broker.Gauges(), stats: c.broker.Stats(), listeners: figures(c.broker.Listeners()), store: storeStats(c.store)}
+	if c.store != nil {
+		s.commits = c.store.CommitStats()
+	}
 	s.bytesSent = c.neverLess(s.gauges.BytesSent)
 	for i, m := range c.metrics {
 		m.read(s, func(v float64, label ...string) {
 			ch <- prometheus.MustNewConstMetric(c.descs[i], m.kind, v, label...)
 		})
+	}
+	for i, h := range c.histograms {
+		v := h.read(s)
+		counts := make(map[float64]uint64, len(v.Bounds))
+		for j, bound := range v.Bounds {
+			counts[bound] = v.Counts[j]
+		}
+		ch <- prometheus.MustNewConstHistogram(c.descs[len(c.metrics)+i], v.Count, v.Sum, counts)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -65,6 +66,9 @@ func documentation(t *testing.T, families map[string]*dto.MetricFamily) map[stri
 			label = "`" + m.label + "`"
 		}
 		fmt.Fprintf(&own, "| `%s` | %s | %s | %s | %s |\n", m.name, kind, label, m.unit, cell(m.help))
+	}
+	for _, h := range histograms() {
+		fmt.Fprintf(&own, "| `%s` | histogram |  | %s | %s |\n", h.name, h.unit, cell(h.help))
 	}
 	why.WriteString("| reason | meaning |\n|---|---|\n")
 	for _, r := range hook.DropReasons {
@@ -171,6 +175,12 @@ func TestDeclarations(t *testing.T) {
 			}
 		}
 	}
+	for _, h := range histograms() {
+		if f := families[h.name]; f == nil || f.GetType() != dto.MetricType_HISTOGRAM || !strings.HasSuffix(h.name, "_"+h.unit) || !strings.HasSuffix(h.help, ".") {
+			t.Errorf("%s is collected as %v", h.name, f)
+		}
+		delete(families, h.name)
+	}
 	for name := range families {
 		if !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") {
 			t.Errorf("%s is not declared", name)
@@ -247,6 +257,20 @@ func TestMetricsCountTraffic(t *testing.T) {
 	if strings.Contains(text, "client-with-a-name") {
 		t.Error("a client identifier is in the metrics")
 	}
+}
+
+// What the group commits did is in the histograms, as in the counters.
+func TestMetricsCountCommits(t *testing.T) {
+	b, s, address, shutdown := newDurable(t, vfs.NewMem())
+	defer shutdown()
+	fill(t, b, address, 3, 100)
+	eventually(t, "all is written and counted", func() bool {
+		_, text := fetch(t, http.DefaultClient, urlOf(s, "/metrics"), nil)
+		commits := value(t, text, "patchbay_store_commits_total")
+		return value(t, text, "patchbay_store_commit_messages_sum") == 3 && value(t, text, `patchbay_store_commit_messages_bucket{le="4"}`) == commits &&
+			value(t, text, "patchbay_store_commit_bytes_count") == commits && value(t, text, "patchbay_store_commit_bytes_sum") == value(t, text, "patchbay_store_written_bytes_total") &&
+			value(t, text, "patchbay_store_commit_seconds_count") == commits && value(t, text, "patchbay_store_commit_seconds_sum") > 0
+	})
 }
 
 func TestBytesSentNeverFall(t *testing.T) {
