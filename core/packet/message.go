@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"bytes"
 	"sync"
 	"sync/atomic"
 )
@@ -54,7 +55,7 @@ type Origin struct {
 }
 
 // Kept messages live in size classes so that a steady flow of QoS 1 and 2
-// allocates nothing. Larger ones are left to the garbage collector.
+// allocates nothing. The payloads of larger ones are left to the garbage collector.
 var (
 	messageClasses = [...]int{256, 1 << 10, 4 << 10, 16 << 10}
 	messagePools   [len(messageClasses)]sync.Pool
@@ -70,12 +71,21 @@ func (m *Message) Keep(id uint64) *Message {
 		return m
 	}
 	n := len(m.Topic) + len(m.Props) + len(m.Payload)
+	large := n > messageClasses[len(messageClasses)-1]
+	if large {
+		n -= len(m.Payload)
+	}
 	k := newMessage(n)
 	b := append(k.buf[:0], m.Topic...)
 	b = append(b, m.Props...)
-	b = append(b, m.Payload...)
 	t, p := len(m.Topic), len(m.Topic)+len(m.Props)
-	k.Topic, k.Props, k.Payload = b[:t:t], b[t:p:p], b[p:n:n]
+	k.Topic, k.Props = b[:t:t], b[t:p:p]
+	if large {
+		k.Payload = bytes.Clone(m.Payload) // which does not clear it first
+	} else {
+		b = append(b, m.Payload...)
+		k.Payload = b[p:n:n]
+	}
 	k.Publisher, k.ID, k.Received, k.Expires = m.Publisher, id, m.Received, m.Expires
 	k.QoS, k.Retain, k.Origin = m.QoS, m.Retain, m.Origin
 	k.refs.Store(1)
@@ -101,7 +111,7 @@ func (m *Message) Unref() {
 		panic("packet: Message.Unref without a reference")
 	}
 	if m.class != unpooled {
-		m.Publisher, m.Origin = "", nil
+		m.Publisher, m.Origin, m.Payload = "", nil, nil
 		messagePools[m.class].Put(m)
 	}
 }

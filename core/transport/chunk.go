@@ -3,8 +3,9 @@ package transport
 import "sync"
 
 // chunkSizes are the classes of pooled buffers. 512 bytes hold what most connections of a fan-out get in one pass (2,000 of them
-// are 1 MiB, not 8), the larger ones follow as a list grows. The two largest only keep partial packets.
-var chunkSizes = [...]int{512, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}
+// are 1 MiB, not 8), the larger ones follow as a list grows. The two largest only keep partial packets; 1 MiB is a size that people
+// choose for payloads, and so has room for a packet around it.
+var chunkSizes = [...]int{512, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1<<20 + 64<<10}
 
 const (
 	maxOutClass = 3  // out-buffers grow by chunks of at most 64 KiB: writev takes lists, so larger ones bring nothing
