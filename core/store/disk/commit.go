@@ -17,6 +17,9 @@ type batch struct {
 	syncs []func(error)
 	pb    *pebble.Batch
 	began time.Time // when pb was handed to Pebble
+	// taken is set, under the lists' lock, when it holds all it will: from then on
+	// others than the committer may complete it.
+	taken bool
 	// finished is set, under the lists' lock, by whoever completes it.
 	finished bool
 }
@@ -189,6 +192,14 @@ func (s *Store) take(ticked, everything bool) *batch {
 	}
 	if len(b.parts) == 0 && len(b.loose) == 0 && len(b.syncs) == 0 {
 		s.finish(b, nil)
+		return nil
+	}
+	l.mu.Lock()
+	b.taken = true
+	l.mu.Unlock()
+	// If the store has failed meanwhile, abandon may have passed it over.
+	if s.failure.Load() != nil {
+		s.finish(b, s.reason())
 		return nil
 	}
 	return b

@@ -37,7 +37,12 @@ func (s *Store) abandon(err error) {
 	s.stop(true)
 	l := &s.lists
 	l.mu.Lock()
-	open := append([]*batch(nil), l.opened...)
+	var open []*batch
+	for _, b := range l.opened {
+		if b.taken {
+			open = append(open, b)
+		}
+	}
 	l.mu.Unlock()
 	for _, b := range open {
 		s.finish(b, err)
