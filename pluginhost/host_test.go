@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/patchbay-mq/patchbay/core/broker"
 	"github.com/patchbay-mq/patchbay/core/packet"
@@ -268,6 +269,7 @@ func TestFailurePolicy(t *testing.T) {
 func TestHangAndExit(t *testing.T) {
 	f := start(t)
 	s := spec(t, pluginhost.Process, nil)
+	s.Hooks = map[pluginv1.Point]pluginhost.HookSpec{pluginv1.PointInterceptPublish: {Deadline: 50 * time.Millisecond}}
 	f.apply(s)
 	sub := connect(t, f.addr, "sub", "sub")
 	sub.subscribe("#")

@@ -5,24 +5,17 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/patchbay-mq/patchbay/sdk"
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
 	"github.com/patchbay-mq/patchbay/sdk/proto/v1host"
 )
 
-// Built is the plugin as a program or module of some version. Its interceptor may take
-// long, so that a busy machine does not make its verdicts late.
+// Built is the plugin as a program or module of some version.
 func Built(version string) sdk.Plugin {
 	p := Plugin()
 	p.Version = version
 	p.New = func() any { return &plugin{built: version} }
-	for i := range p.Hooks {
-		if p.Hooks[i].Point == sdk.PointInterceptPublish {
-			p.Hooks[i].Deadline = 10 * time.Second
-		}
-	}
 	return p
 }
 
@@ -36,11 +29,8 @@ func (p *plugin) Narrow() *sdk.Narrowed {
 		return nil
 	}
 	n := &sdk.Narrowed{Hooks: []sdk.Hook{{Point: sdk.PointAuthenticate}}}
-	plugin := Built("")
+	plugin := Plugin()
 	for _, h := range plugin.Hooks {
-		if p.built == "" && h.Point == sdk.PointInterceptPublish {
-			h.Deadline = 0
-		}
 		root := map[sdk.Point]string{sdk.PointInterceptPublish: "edit", sdk.PointGatePublish: "gate", sdk.PointPublished: "watch"}[h.Point]
 		if root != "" {
 			h.TopicFilters = []string{root + "/" + only + "/#"}

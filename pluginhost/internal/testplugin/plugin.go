@@ -44,12 +44,16 @@ type plugin struct {
 	built string // the version of the program or module
 }
 
-// Plugin returns what is registered by Register.
+// Plugin returns what is registered by Register. Its interceptor may take long, so that a
+// busy machine does not make its verdicts late.
 func Plugin() sdk.Plugin {
 	return sdk.Plugin{
 		Name: "test", Version: "1.0.0", Config: sdk.ConfigOf[Config](), New: func() any { return new(plugin) },
 		Hooks: []sdk.Hook{
-			{Point: sdk.PointInterceptPublish, Fields: sdk.FieldPayload | sdk.FieldUserProperties, TopicFilters: []string{"edit/#"}},
+			{
+				Point: sdk.PointInterceptPublish, Fields: sdk.FieldPayload | sdk.FieldUserProperties, TopicFilters: []string{"edit/#"},
+				Deadline: 10 * time.Second,
+			},
 			{Point: sdk.PointAuthorizePublish, TopicFilters: []string{"guarded/#"}},
 			{Point: sdk.PointGatePublish, TopicFilters: []string{"gate/#"}, Fields: sdk.FieldPayload, Deadline: 2 * time.Second},
 			{Point: sdk.PointConnected}, {Point: sdk.PointPublished, TopicFilters: []string{"watch/#"}},
