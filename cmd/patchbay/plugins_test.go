@@ -358,8 +358,8 @@ func refusing(filter string) []byte {
 	const manifestAt, answerAt, bufferAt = 512, 1024, 2048
 	unsigned := func(n int) []byte { return binary.AppendUvarint(nil, uint64(n)) }
 	// A signed LEB128 number that is not negative ends with a bit that is 0.
-	signed := func(n int) []byte {
-		b := unsigned(n)
+	signed := func(n int64) []byte {
+		b := binary.AppendUvarint(nil, uint64(n))
 		if last := len(b) - 1; b[last]&0x40 != 0 {
 			b[last] |= 0x80
 			b = append(b, 0)
@@ -376,10 +376,10 @@ func refusing(filter string) []byte {
 	}
 	// op == N ? at << 32 | length : …
 	answered := func(op pluginv1.PluginOp, at, length int) []byte {
-		return slices.Concat([]byte{0x20, 0, 0x41, byte(op), 0x46, 0x04, 0x7e, 0x42}, signed(at<<32|length), []byte{0x05})
+		return slices.Concat([]byte{0x20, 0, 0x41, byte(op), 0x46, 0x04, 0x7e, 0x42}, signed(int64(at)<<32|int64(length)), []byte{0x05})
 	}
 	data := func(at int, content []byte) []byte {
-		return slices.Concat([]byte{0, 0x41}, signed(at), []byte{0x0b}, unsigned(len(content)), content)
+		return slices.Concat([]byte{0, 0x41}, signed(int64(at)), []byte{0x0b}, unsigned(len(content)), content)
 	}
 	return slices.Concat([]byte("\x00asm\x01\x00\x00\x00"),
 		section(1, list([]byte{0x60, 0, 0}, []byte{0x60, 1, 0x7f, 1, 0x7f}, []byte{0x60, 2, 0x7f, 0x7f, 1, 0x7e})),

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
@@ -136,7 +137,7 @@ func TestSessionExpiry(t *testing.T) {
 	shows(t, v5, "MQTT-4.1.0-2", "MQTT-3.1.2-23", "MQTT-4.1.0-1")
 	for _, test := range []struct {
 		name   string
-		expiry int // on CONNECT, -1 none
+		expiry int64 // on CONNECT, -1 none
 		end    []byte
 		wait   time.Duration
 		kept   bool
@@ -159,7 +160,7 @@ func TestSessionExpiry(t *testing.T) {
 				topic := unique()
 				p := connectPacket{v: v5, id: unique()}
 				if test.expiry >= 0 {
-					p.props = prop(pSessionExpiry, test.expiry)
+					p.props = binary.BigEndian.AppendUint32([]byte{pSessionExpiry}, uint32(test.expiry))
 				}
 				c := open(t, p)
 				c.listen(1, topic)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -170,7 +171,7 @@ func (s *slowSession) Inflight() (list []store.Inflight, ok bool) {
 		}
 		list = append(list, in)
 	}
-	slices.SortFunc(list, func(a, b store.Inflight) int { return int(a.Seq) - int(b.Seq) })
+	slices.SortFunc(list, func(a, b store.Inflight) int { return cmp.Compare(a.Seq, b.Seq) })
 	return list, true
 }
 

@@ -142,7 +142,7 @@ func corrupt(file []byte, cut uint16, flips []byte) []byte {
 		file[bit/8] ^= 1 << (bit % 8)
 	}
 	if int(cut) < 800 {
-		file = file[:len(file)*int(cut)/800]
+		file = file[:int64(len(file))*int64(cut)/800]
 	}
 	return file
 }

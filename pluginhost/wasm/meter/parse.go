@@ -1,6 +1,9 @@
 package meter
 
-import "bytes"
+import (
+	"bytes"
+	"math"
+)
 
 // Section ids of the binary format. The ids are not the order: tag comes before global, data count before code.
 const (
@@ -41,8 +44,8 @@ const (
 // maxTables and maxEntries bound what a module can make this package, and the runtime, keep for a few bytes each.
 const (
 	maxTables  = 10
-	maxEntries = 100_000 // of types, imports and exports
-	unbounded  = 1 << 32 // but by the bytes that are there
+	maxEntries = 100_000     // of types, imports and exports
+	unbounded  = math.MaxInt // but by the bytes that are there
 )
 
 // section is where one section lies in the module.

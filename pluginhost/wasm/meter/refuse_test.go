@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
@@ -134,10 +135,10 @@ func TestRefused(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	long := make([]byte, 100)
-	locals := func(n int) []byte {
-		b := &builder{}
+	locals := func(n uint64) []byte {
+		b, count := &builder{}, binary.AppendUvarint(nil, n)
 		b.function("f", []ValueType{I32}, nil, nil)
-		b.sections[codeSection][0] = cat(u(5+len(u(n))-1), u(1), u(n), []byte{byte(I64), 0x01, opEnd})
+		b.sections[codeSection][0] = cat(u(5+len(count)-1), u(1), count, []byte{byte(I64), 0x01, opEnd})
 		return b.bytes()
 	}
 	tables := func(n ...int) []byte {
