@@ -40,9 +40,8 @@ func TestExpiryOnDisk(t *testing.T) {
 	online.Sent(second, online.FirstSeq())
 	until(t, "head", func() bool { return online.inMemory() == headMax-2 && away.inMemory() == 0 })
 	now.Store(2000)
-	until(t, "expiry", func() bool { return len(away.expired) == 200 && len(online.expired) == (400-headMax)/2 })
-	for i := range len(away.expired) {
-		e := <-away.expired
+	until(t, "expiry", func() bool { return len(away.expired()) == 200 && len(online.expired()) == (400-headMax)/2 })
+	for i, e := range away.expired() {
 		if string(e.Message.Payload) != fmt.Sprint(2*i+1) {
 			t.Fatalf("expired %s", e.Message.Payload)
 		}
@@ -93,7 +92,7 @@ func TestExpiryWhileNobodyWasThere(t *testing.T) {
 
 	s = open(t, Options{FS: fs, Now: func() int64 { return 3000 }})
 	c = load(t, s).sessions["/c"]
-	until(t, "expiry", func() bool { return len(c.expired) == 145 && c.Len() == 145 })
+	until(t, "expiry", func() bool { return len(c.expired()) == 145 && c.Len() == 145 })
 	if n := len(c.restoredFlight(t)); n != 10 {
 		t.Errorf("%d in flight", n)
 	}

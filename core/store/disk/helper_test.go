@@ -3,6 +3,7 @@ package disk
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -74,13 +75,15 @@ func load(t testing.TB, s *Store) *found {
 type client struct {
 	sync.Mutex
 	*session
-	saved   store.Saved
-	ready   chan struct{}
-	expired chan store.Entry
+	saved store.Saved
+	ready chan struct{}
+
+	goneMu sync.Mutex
+	gone   []store.Entry // what Expired was told
 }
 
 func newClient(c *session) *client {
-	return &client{session: c, ready: make(chan struct{}, 1), expired: make(chan store.Entry, 50_000)}
+	return &client{session: c, ready: make(chan struct{}, 1)}
 }
 
 func (c *client) Ready() {
@@ -90,7 +93,17 @@ func (c *client) Ready() {
 	}
 }
 
-func (c *client) Expired(e store.Entry) { c.expired <- e }
+func (c *client) Expired(e store.Entry) {
+	c.goneMu.Lock()
+	defer c.goneMu.Unlock()
+	c.gone = append(c.gone, e)
+}
+
+func (c *client) expired() []store.Entry {
+	c.goneMu.Lock()
+	defer c.goneMu.Unlock()
+	return slices.Clone(c.gone)
+}
 
 // create makes a client with a session that has no connection, or has one.
 func create(s *Store, id string, online bool) *client {

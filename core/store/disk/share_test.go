@@ -226,7 +226,7 @@ func TestFolderShrinks(t *testing.T) {
 	until(t, "shrink after settling", shrunk)
 
 	fill(time.Now().UnixMilli() + 1)
-	until(t, "expire", func() bool { return len(c.expired) == n && c.Len() == 0 })
+	until(t, "expire", func() bool { return len(c.expired()) == n && c.Len() == 0 })
 	until(t, "shrink after expiry", shrunk)
 	if sum := s.summary(t); sum.Waiting != 0 {
 		t.Fatalf("%+v", sum)
