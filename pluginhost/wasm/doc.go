@@ -25,6 +25,9 @@
 // There are no finalisers: the last of Module.Close, Plugin.Close and the calls under
 // way frees what they share.
 //
+// Modules are compiled on amd64 and arm64. Elsewhere, as on 32-bit ARM, wazero
+// interprets them, thirty times slower or more; fuel and all limits are the same.
+//
 // Entry points: Load and Module.Open. Files: load, check and cache make a Module;
 // plugin, worker, pool and slot are the Plugin; guest, imports, hostcall, wasi, log and
 // memory_unix are one instance; errors and stats are what comes out.
