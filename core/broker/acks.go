@@ -234,7 +234,7 @@ func (c *conn) settled(m *packet.Message, code packet.ReasonCode) {
 		c.b.dropped(c.ns.name, c.client, m, m.QoS, hook.DropRefusedByClient)
 	}
 	if c.b.hooks.Wants(hook.Acknowledged) {
-		c.b.event(&hook.Event{
+		c.b.event(hook.Event{
 			Point: hook.Acknowledged, Client: c.client, Message: m, Code: code, Publisher: m.Publisher, Namespace: c.ns.name,
 		})
 	}

@@ -188,7 +188,7 @@ func (b *Broker) ClearRetained(namespace, filter string) (cleared int) {
 	for _, m := range n.retained.Match(filter, b.clock.Now(), nil) {
 		if n.retained.Clear(string(m.Topic), nil) {
 			cleared++
-			b.event(&hook.Event{Point: hook.RetainedCleared, Topic: string(m.Topic), Namespace: namespace})
+			b.event(hook.Event{Point: hook.RetainedCleared, Topic: string(m.Topic), Namespace: namespace})
 		}
 		m.Unref()
 	}

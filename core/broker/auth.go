@@ -22,6 +22,7 @@ func (c *conn) authenticate(p *transport.Pass, pkt *packet.Connect) error {
 	if !c.b.hooks.Wants(hook.Authenticate) {
 		return c.undecided(p, pkt, &hook.AuthResult{})
 	}
+	c.asked = true
 	method := pkt.Props.AuthMethod
 	c.auth = &authExchange{connect: pkt, method: method}
 	c.auth.request = hook.AuthRequest{Client: c.client, Connect: pkt, Method: method, Data: pkt.Props.AuthData}
@@ -43,7 +44,7 @@ func (c *conn) undecided(p *transport.Pass, pkt *packet.Connect, r *hook.AuthRes
 // unauthenticated tells of a client that is refused, and returns the error for it.
 func (c *conn) unauthenticated(code packet.ReasonCode, reason string) error {
 	c.b.stats.AuthFailures.Add(1)
-	c.b.event(&hook.Event{Point: hook.AuthFailed, Client: c.client, Code: code, Reason: reason})
+	c.b.event(hook.Event{Point: hook.AuthFailed, Client: c.client, Code: code, Reason: reason})
 	c.b.log.Warn("authentication failed", "client", c.client.ID, "username", c.client.Username, "remote", c.RemoteAddr(),
 		"code", code.String(), "reason", reason)
 	return refuse(code, reason)

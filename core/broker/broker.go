@@ -181,7 +181,7 @@ func (b *Broker) Listeners() []*transport.Listener {
 // the store is closed.
 func (b *Broker) Serve(ctx context.Context, grace time.Duration) error {
 	b.begin()
-	b.event(&hook.Event{Point: hook.BrokerStarted})
+	b.event(hook.Event{Point: hook.BrokerStarted})
 	<-ctx.Done()
 	end, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
@@ -193,7 +193,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	if !b.stopping.CompareAndSwap(false, true) {
 		return nil
 	}
-	b.event(&hook.Event{Point: hook.BrokerStopping})
+	b.event(hook.Event{Point: hook.BrokerStopping})
 	for _, l := range b.Listeners() {
 		l.Stop()
 	}
@@ -235,13 +235,13 @@ func (b *Broker) keepUp(now int64) {
 		b.nextSweep = now + sweepMillis
 		b.eachNamespace(func(n *namespace) {
 			n.retained.Sweep(now, func(topic string) {
-				b.event(&hook.Event{Point: hook.RetainedCleared, Topic: topic, Namespace: n.name})
+				b.event(hook.Event{Point: hook.RetainedCleared, Topic: topic, Namespace: n.name})
 			})
 		})
 	}
 	b.sys.tick(b, live, now)
 	if b.hooks.Wants(hook.Tick) {
-		b.event(&hook.Event{Point: hook.Tick})
+		b.event(hook.Event{Point: hook.Tick})
 	}
 	b.clock.Arm(&b.upkeep, now+1000)
 }

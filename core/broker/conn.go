@@ -66,6 +66,7 @@ type conn struct {
 	noProblemInfo        bool   // the client wants no Reason Strings [MQTT-3.1.2-29]
 	normalEnd            bool   // it said DISCONNECT, or was sent one
 	durable              bool   // the session's messages outlive the process
+	asked                bool   // the host was asked about the client, and may have kept client and CONNECT
 
 	// unreleased counts the QoS 2 messages of this connection between PUBLISH and
 	// PUBREL, for Receive Maximum, which starts anew with each connection.

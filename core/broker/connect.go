@@ -1,8 +1,11 @@
 package broker
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
+	"sync"
 
 	"github.com/patchbay-mq/patchbay/core/clock"
 	"github.com/patchbay-mq/patchbay/core/hook"
@@ -16,7 +19,7 @@ import (
 // handleConnect checks a CONNECT. What follows, authentication and all, begins
 // when it has returned: a goroutine whose stack has grown for once keeps it.
 func (c *conn) handleConnect(live *Live, h packet.Header, body []byte) error {
-	pkt := new(packet.Connect)
+	pkt := connects.Get().(*packet.Connect)
 	err := pkt.Decode(h, body)
 	// Also an erroneous CONNECT has told its version, for the answer.
 	c.version = pkt.Version
@@ -136,7 +139,8 @@ func (c *conn) establish(p *transport.Pass, pkt *packet.Connect, r *hook.AuthRes
 		Username:          c.client.Username,
 		Quota:             c.sessionQuota(),
 	}
-	a := &attachment{pkt: pkt, ack: ack, params: params, live: live, expiresAt: r.ExpiresAt}
+	a := attachments.Get().(*attachment)
+	*a = attachment{pkt: pkt, ack: ack, params: params, live: live, expiresAt: r.ExpiresAt}
 	return c.attach(p, a)
 }
 
@@ -148,6 +152,23 @@ type attachment struct {
 	live      *Live
 	expiresAt int64 // of the credentials
 	session   *session.Session
+}
+
+// What it takes to connect is used again: it is as large as what a connection keeps, and
+// as garbage it would leave holes of that size between what many new ones keep.
+var (
+	connects    = sync.Pool{New: func() any { return new(packet.Connect) }}
+	attachments = sync.Pool{New: func() any { return new(attachment) }}
+)
+
+// free gives back an attachment that has done its work.
+func (c *conn) free(a *attachment) {
+	if !c.asked {
+		*a.pkt = packet.Connect{}
+		connects.Put(a.pkt)
+	}
+	*a = attachment{}
+	attachments.Put(a)
 }
 
 // attach claims the client's session. What the connection makes of it is stored
@@ -212,7 +233,7 @@ func (b *Broker) replaced(old *conn, client *hook.Client) {
 		return // two came at the same time
 	}
 	b.stats.TakenOver.Add(1)
-	b.event(&hook.Event{Point: hook.SessionTakenOver, Client: client})
+	b.event(hook.Event{Point: hook.SessionTakenOver, Client: client})
 	old.disconnect(packet.SessionTakenOver, "")
 }
 
@@ -244,7 +265,7 @@ func (c *conn) join(p *transport.Pass, a *attachment) error {
 	if a.ack.SessionPresent {
 		point = hook.SessionResumed
 	}
-	c.b.event(&hook.Event{Point: point, Client: c.client})
+	c.b.event(hook.Event{Point: point, Client: c.client})
 	c.begin(p, a)
 	return nil
 }
@@ -260,12 +281,15 @@ func (c *conn) begin(p *transport.Pass, a *attachment) {
 		c.retry = &clock.Timer{Fire: c.retryDue}
 		c.b.clock.Arm(c.retry, c.b.clock.Now()+a.live.Session.RetryInterval)
 	}
-	c.b.log.Info("client connected", "client", c.client.ID, "namespace", c.client.Namespace, "remote", c.RemoteAddr(),
-		"listener", c.client.Listener, "version", c.version.String(), "session_present", a.ack.SessionPresent)
-	c.b.event(&hook.Event{Point: hook.Connected, Client: c.client})
+	c.b.log.LogAttrs(context.Background(), slog.LevelInfo, "client connected",
+		slog.String("client", c.client.ID), slog.String("namespace", c.client.Namespace), slog.Any("remote", c.RemoteAddr()),
+		slog.String("listener", c.client.Listener), slog.String("version", c.version.String()),
+		slog.Bool("session_present", a.ack.SessionPresent))
+	c.b.event(hook.Event{Point: hook.Connected, Client: c.client})
 	c.limitLife(a.expiresAt)
 	p.Flush(c.Conn)
 	c.pump(p, c.sess)
+	c.free(a)
 }
 
 // discard gives back what a connection has claimed that does not get a session
@@ -285,7 +309,7 @@ func (c *conn) discard(a *attachment) {
 
 // identify fills in who the client turned out to be.
 func (c *conn) identify(pkt *packet.Connect, r *hook.AuthResult, ack *packet.Connack) {
-	if c.auth != nil { // the host was asked, and may have kept it
+	if c.asked {
 		told := *c.client
 		c.client = &told
 	}

@@ -201,7 +201,7 @@ func (c *conn) Closed(p *transport.Pass, err error) {
 	if c.normalEnd {
 		code = packet.Success
 	}
-	c.b.event(&hook.Event{Point: hook.Disconnected, Client: c.client, Code: code, Reason: closeReason(err)})
+	c.b.event(hook.Event{Point: hook.Disconnected, Client: c.client, Code: code, Reason: closeReason(err)})
 	c.detach(p)
 	c.b.log.Info("client disconnected", "client", c.client.ID, "namespace", c.client.Namespace,
 		"remote", c.RemoteAddr(), "reason", closeReason(err))

@@ -6,13 +6,14 @@ import (
 	"github.com/patchbay-mq/patchbay/core/session"
 )
 
-// event tells the host what happened, if it wants to know.
-func (b *Broker) event(e *hook.Event) {
+// event tells the host what happened, if it wants to know; nothing is allocated if not.
+func (b *Broker) event(e hook.Event) {
 	if !b.hooks.Wants(e.Point) {
 		return
 	}
-	e.Time = b.clock.Now()
-	b.hooks.Host().Observe(e)
+	told := e
+	told.Time = b.clock.Now()
+	b.hooks.Host().Observe(&told)
 }
 
 // clientOf describes a session's client; of one that has not connected since a
@@ -29,7 +30,7 @@ func clientOf(s *session.Session) *hook.Client {
 func (b *Broker) dropped(namespace string, c *hook.Client, m *packet.Message, qos byte, reason string) {
 	b.stats.dropped[dropIndex(reason)].Add(1)
 	if b.hooks.Wants(hook.Dropped) {
-		b.event(&hook.Event{
+		b.event(hook.Event{
 			Point: hook.Dropped, Client: c, Message: m, QoS: qos, Reason: reason, Publisher: m.Publisher, Namespace: namespace,
 		})
 	}
@@ -46,7 +47,7 @@ func (b *Broker) sessionDropped(s *session.Session, m *packet.Message, qos byte,
 func (b *Broker) sessionGaveUp(s *session.Session, m *packet.Message) {
 	b.stats.GivenUp.Add(1)
 	if b.hooks.Wants(hook.DeadLettered) {
-		b.event(&hook.Event{
+		b.event(hook.Event{
 			Point: hook.DeadLettered, Client: clientOf(s), Message: m, Reason: "not acknowledged after session.retry_max attempts",
 			Publisher: m.Publisher, Namespace: s.Namespace(),
 		})
@@ -55,7 +56,7 @@ func (b *Broker) sessionGaveUp(s *session.Session, m *packet.Message) {
 
 // delivered tells of a message that was sent.
 func (b *Broker) delivered(s *session.Session, m *packet.Message, qos byte) {
-	b.event(&hook.Event{
+	b.event(hook.Event{
 		Point: hook.Delivered, Client: clientOf(s), Message: m, QoS: qos, Publisher: m.Publisher, Namespace: s.Namespace(),
 	})
 }
@@ -63,5 +64,5 @@ func (b *Broker) delivered(s *session.Session, m *packet.Message, qos byte) {
 // limitReached tells that something ran into a limit: key is that of the
 // configuration. c is nil if it concerns the broker.
 func (b *Broker) limitReached(c *hook.Client, key string) {
-	b.event(&hook.Event{Point: hook.LimitReached, Client: c, Reason: key})
+	b.event(hook.Event{Point: hook.LimitReached, Client: c, Reason: key})
 }

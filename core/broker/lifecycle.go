@@ -114,7 +114,7 @@ func (b *Broker) endSession(p *transport.Pass, n *namespace, s *session.Session,
 			n.router.Unsubscribe(s, f.Group, f.Filter)
 		}
 	}
-	b.event(&hook.Event{Point: hook.SessionExpired, Client: client, Reason: why})
+	b.event(hook.Event{Point: hook.SessionExpired, Client: client, Reason: why})
 }
 
 // handOver ends s and passes on what it leaves: its Will, and messages of shared
@@ -184,7 +184,7 @@ func (b *Broker) publishWill(p *transport.Pass, n *namespace, w *session.Will, c
 		sc := p.Scratch.(*scratch)
 		b.route(p, sc, n, m, source{client: client})
 		sc.tally.fold(&b.stats)
-		b.event(&hook.Event{Point: hook.WillPublished, Client: client, Message: m, Publisher: m.Publisher, Namespace: n.name})
+		b.event(hook.Event{Point: hook.WillPublished, Client: client, Message: m, Publisher: m.Publisher, Namespace: n.name})
 		w.Message.Unref()
 	}
 	if !b.hooks.Wants(hook.InterceptWill) {

@@ -22,29 +22,34 @@ type source struct {
 // route retains the message if it says so and delivers it to all subscribers. It
 // returns how many subscriptions matched.
 func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.Message, from source) int {
+	if b.hooks.Wants(hook.Published) {
+		b.event(hook.Event{Point: hook.Published, Client: from.client, Message: m, QoS: m.QoS, Publisher: m.Publisher, Namespace: n.name})
+	}
+	d := delivery{b: b, p: p, sc: sc, n: n, m: m, from: from}
+	if m.Retain {
+		// Before the receivers are looked up: who subscribes at this moment gets it as
+		// retained or as it comes, or as both, but never not at all.
+		sc.frames.Begin(m, b.clock.Now())
+		d.retain()
+	}
 	var targets router.Targets
 	if from.conn != nil {
 		targets = from.conn.publisher().last.Lookup(n.router, sc.cache, m.Topic)
 	} else {
 		targets = sc.cache.Lookup(n.router, m.Topic)
 	}
-	if b.hooks.Wants(hook.Published) {
-		b.event(&hook.Event{Point: hook.Published, Client: from.client, Message: m, QoS: m.QoS, Publisher: m.Publisher, Namespace: n.name})
-	}
 	if len(targets) == 0 && !m.Retain {
 		sc.tally.noSubscriber++
 		if b.hooks.Wants(hook.Dropped) {
-			b.event(&hook.Event{
+			b.event(hook.Event{
 				Point: hook.Dropped, Client: from.client, Message: m, QoS: m.QoS, Reason: hook.DropNoSubscriber,
 				Publisher: m.Publisher, Namespace: n.name,
 			})
 		}
 		return 0
 	}
-	d := delivery{b: b, p: p, sc: sc, n: n, m: m, from: from}
-	sc.frames.Begin(m, b.clock.Now())
-	if m.Retain {
-		d.retain()
+	if !m.Retain {
+		sc.frames.Begin(m, b.clock.Now())
 	}
 	d.byHook = b.screens()
 	for i := range targets {
@@ -203,7 +208,7 @@ func (d *delivery) retain() {
 	}
 	if len(m.Payload) == 0 {
 		if d.n.retained.Clear(string(m.Topic), d.sc.frames.ReceiptFor()) {
-			b.event(&hook.Event{Point: hook.RetainedCleared, Client: d.from.client, Topic: string(m.Topic), Namespace: d.n.name})
+			b.event(hook.Event{Point: hook.RetainedCleared, Client: d.from.client, Topic: string(m.Topic), Namespace: d.n.name})
 		}
 		return
 	}
@@ -222,12 +227,12 @@ func (d *delivery) retain() {
 		kept = d.sc.frames.Keep()
 	}
 	if why, cleared := d.n.retained.Set(kept, d.sc.frames.ReceiptFor()); why != retained.Accepted {
-		b.event(&hook.Event{Point: hook.LimitReached, Client: d.from.client, Message: m, Reason: string(why), Namespace: d.n.name})
+		b.event(hook.Event{Point: hook.LimitReached, Client: d.from.client, Message: m, Reason: string(why), Namespace: d.n.name})
 		if cleared {
-			b.event(&hook.Event{Point: hook.RetainedCleared, Client: d.from.client, Topic: string(m.Topic), Namespace: d.n.name})
+			b.event(hook.Event{Point: hook.RetainedCleared, Client: d.from.client, Topic: string(m.Topic), Namespace: d.n.name})
 		}
 		b.dropped(d.n.name, d.from.client, m, m.QoS, hook.DropQuota)
 		return
 	}
-	b.event(&hook.Event{Point: hook.RetainedSet, Client: d.from.client, Message: m, Namespace: d.n.name})
+	b.event(hook.Event{Point: hook.RetainedSet, Client: d.from.client, Message: m, Namespace: d.n.name})
 }

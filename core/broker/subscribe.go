@@ -123,10 +123,10 @@ func (c *conn) subscribeOne(s *packet.Subscription, id uint32) packet.ReasonCode
 	if c.b.hooks.Wants(hook.Subscribed) {
 		told := *s
 		told.QoS = granted
-		c.b.event(&hook.Event{Point: hook.Subscribed, Client: c.client, Topic: s.Filter, QoS: granted, Subscription: &told, SubscriptionID: id})
+		c.b.event(hook.Event{Point: hook.Subscribed, Client: c.client, Topic: s.Filter, QoS: granted, Subscription: &told, SubscriptionID: id})
 	}
 	// [MQTT-3.3.1-10], [MQTT-3.3.1-11]
-	if !f.Shared && s.RetainHandling != 2 && !(s.RetainHandling == 1 && existed) && c.ns.retained.Len() > 0 {
+	if !f.Shared && s.RetainHandling != 2 && !(s.RetainHandling == 1 && existed) && c.ns.retained.MayMatch(f.Filter) {
 		q := retainedQuery{b: c.b, ns: c.ns, client: c.client, filter: f.Filter, noLocal: s.NoLocal, granted: granted, id: id}
 		c.sess.Replay(session.Replay{Filter: s.Filter, Messages: q.entries})
 	}
@@ -233,7 +233,7 @@ func (c *conn) unsubscribe(p *transport.Pass, id uint16, r *hook.UnsubscribeRequ
 		case !c.sess.Unsubscribe(filter, func() { c.ns.router.Unsubscribe(c.sess, f.Group, f.Filter) }):
 			r.Codes[i] = packet.NoSubscriptionExisted
 		default:
-			c.b.event(&hook.Event{Point: hook.Unsubscribed, Client: c.client, Topic: filter})
+			c.b.event(hook.Event{Point: hook.Unsubscribed, Client: c.client, Topic: filter})
 		}
 	}
 	c.whenSafe(p, func(p *transport.Pass) {

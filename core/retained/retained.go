@@ -198,6 +198,17 @@ func (r *Messages) Get(topic string, now int64) *packet.Message {
 	return n.msg
 }
 
+// MayMatch reports whether Match might find anything: false is certain, and is what most
+// subscriptions to one topic get, for next to nothing.
+func (r *Messages) MayMatch(filter string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if strings.ContainsAny(filter, "+#") {
+		return len(r.index) > 0
+	}
+	return r.index[filter] != nil
+}
+
 // Match appends to dst the retained messages that match a valid Topic Filter and
 // have not expired at now, each with a reference of the caller's own. Filters
 // that begin with a wildcard do not match topics that begin with `$`

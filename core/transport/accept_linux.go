@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,7 @@ type loopListener struct {
 	// Of the accept under way; there is one at a time.
 	socket *loopSocket
 	err    error
+	peer   unix.RawSockaddrAny
 }
 
 func (d *loopDriver) listener(ln net.Listener, cfg *ListenerConfig) (net.Listener, error) {
@@ -73,12 +75,12 @@ func (a *loopListener) Accept() (net.Conn, error) {
 
 func (a *loopListener) accept(fd uintptr) bool {
 	for {
-		n, from, err := unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		n, err := a.accept4(fd)
 		switch err {
-		case nil:
+		case 0:
 			a.socket = new(loopSocket)
 			if !a.unix {
-				a.socket.remote = net.TCPAddrFromAddrPort(addrPort(from))
+				a.socket.remote = net.TCPAddrFromAddrPort(a.from())
 			}
 			a.socket.link.fd = n
 			return true
@@ -90,6 +92,44 @@ func (a *loopListener) accept(fd uintptr) bool {
 			return true
 		}
 	}
+}
+
+// accept4 is unix.Accept4, which would allocate for the address.
+func (a *loopListener) accept4(fd uintptr) (int, syscall.Errno) {
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, err := unix.Syscall6(unix.SYS_ACCEPT4, fd, uintptr(unsafe.Pointer(&a.peer)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	return int(n), err
+}
+
+// from is the address of who was accepted.
+func (a *loopListener) from() netip.AddrPort {
+	switch a.peer.Addr.Family {
+	case unix.AF_INET:
+		s := (*unix.RawSockaddrInet4)(unsafe.Pointer(&a.peer))
+		return netip.AddrPortFrom(netip.AddrFrom4(s.Addr), hostOrder(s.Port))
+	case unix.AF_INET6:
+		s := (*unix.RawSockaddrInet6)(unsafe.Pointer(&a.peer))
+		return netip.AddrPortFrom(inZone(netip.AddrFrom16(s.Addr), s.Scope_id), hostOrder(s.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// hostOrder makes a number of one that is in the network's order.
+func hostOrder(port uint16) uint16 {
+	b := (*[2]byte)(unsafe.Pointer(&port))
+	return uint16(b[0])<<8 | uint16(b[1])
+}
+
+// inZone gives a link-local address its zone, and makes an IPv4 address of one that was
+// mapped into IPv6.
+func inZone(ip netip.Addr, id uint32) netip.Addr {
+	if id != 0 && !ip.Is4In6() {
+		if zone, err := net.InterfaceByIndex(int(id)); err == nil {
+			ip = ip.WithZone(zone.Name)
+		}
+	}
+	return ip.Unmap()
 }
 
 // inherit sets what accepted sockets inherit.
@@ -132,13 +172,7 @@ func addrPort(a unix.Sockaddr) netip.AddrPort {
 	case *unix.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
 	case *unix.SockaddrInet6:
-		ip := netip.AddrFrom16(a.Addr)
-		if a.ZoneId != 0 && !ip.Is4In6() {
-			if zone, err := net.InterfaceByIndex(int(a.ZoneId)); err == nil {
-				ip = ip.WithZone(zone.Name)
-			}
-		}
-		return netip.AddrPortFrom(ip.Unmap(), uint16(a.Port))
+		return netip.AddrPortFrom(inZone(netip.AddrFrom16(a.Addr), a.ZoneId), uint16(a.Port))
 	}
 	return netip.AddrPort{}
 }

@@ -271,6 +271,7 @@ func TestSessionsEndWhileMessagesExpire(t *testing.T) {
 			c.End(nil)
 		}
 		until(t, "expiry", func() bool { return len(stay.expired()) == 50 })
+		s.syncNow(t)
 		until(t, "ends", func() bool { return noEnded(t, s) })
 		if sum := s.summary(t); sum.Waiting != 50*int64(round+1) || sum.Shared != sum.Waiting {
 			t.Fatalf("round %d: %+v", round, sum)
