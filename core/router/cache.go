@@ -33,11 +33,16 @@ func (s *stamp) valid(r *Router) bool {
 // Cache holds match results of any number of Routers: a direct-mapped table with one entry per hash. It is for one
 // executor at a time, not safe for concurrent use. A hit allocates nothing.
 type Cache struct {
-	seed    maphash.Seed
-	entries []entry // a power of two
-	held    int     // targets in all entries
-	walk    walk
+	seed      maphash.Seed
+	entries   []entry // a power of two, or none yet
+	most      int     // of entries
+	displaced int     // results that were still good, since the table has this size
+	held      int     // targets in all entries
+	walk      walk
 }
+
+// firstEntries is how large the table is at first: whoever publishes little does not need more.
+const firstEntries = 256
 
 type entry struct {
 	stamp
@@ -46,13 +51,14 @@ type entry struct {
 	targets Targets
 }
 
-// NewCache returns a cache with room for that many topics, rounded up to a power of two; 88 bytes each when empty.
+// NewCache returns a cache that grows, as it is used, until it has room for that many topics, rounded up to a power of
+// two; 88 bytes each when empty.
 func NewCache(entries int) *Cache {
-	size := 1
-	for size < entries {
-		size *= 2
+	most := 1
+	for most < entries {
+		most *= 2
 	}
-	return &Cache{seed: maphash.MakeSeed(), entries: make([]entry, size)}
+	return &Cache{seed: maphash.MakeSeed(), most: most}
 }
 
 // Lookup returns what r.Match would append to nil: the present targets of a topic. The topic is not kept.
@@ -66,6 +72,9 @@ func (c *Cache) lookup(r *Router, topic []byte) (Targets, *stamp) {
 	if len(topic) > maxCachedTopic {
 		return c.match(r, topic, nil), nil
 	}
+	if c.displaced == len(c.entries) && len(c.entries) < c.most {
+		c.grow()
+	}
 	hash := maphash.Bytes(c.seed, topic) ^ r.salt
 	e := &c.entries[hash&uint64(len(c.entries)-1)]
 	if e.hash == hash && e.valid(r) && string(e.topic) == string(topic) {
@@ -73,7 +82,7 @@ func (c *Cache) lookup(r *Router, topic []byte) (Targets, *stamp) {
 	}
 	var s stamp
 	targets := c.match(r, topic, &s)
-	limit := targetsPerEntry * len(c.entries)
+	limit := targetsPerEntry * c.most
 	if cap(targets) > limit {
 		return targets, nil
 	}
@@ -82,8 +91,23 @@ func (c *Cache) lookup(r *Router, topic []byte) (Targets, *stamp) {
 		clear(c.entries)
 		c.held = cap(targets)
 	}
+	if e.router != nil && e.hash != hash && e.valid(e.router) {
+		c.displaced++
+	}
 	*e = entry{s, hash, append(e.topic[:0], topic...), targets}
 	return targets, &e.stamp
+}
+
+// grow makes the table four times as large.
+func (c *Cache) grow() {
+	old := c.entries
+	c.entries, c.displaced, c.held = make([]entry, min(max(4*len(old), firstEntries), c.most)), 0, 0
+	for i := range old {
+		if e := &old[i]; e.router != nil && e.valid(e.router) {
+			c.entries[e.hash&uint64(len(c.entries)-1)] = *e
+			c.held += cap(e.targets)
+		}
+	}
 }
 
 // match walks the index. It takes the stamp before, so that a change meanwhile makes it invalid.

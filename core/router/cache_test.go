@@ -171,3 +171,29 @@ func TestCacheAllocs(t *testing.T) {
 		t.Errorf("miss: %v allocations", n)
 	}
 }
+
+// A cache is small until it displaces what it could have used, and no larger than it may.
+func TestCacheGrows(t *testing.T) {
+	r, c := New(Config{}), NewCache(4000)
+	look := func(topics int) {
+		for i := range 40 * topics {
+			c.Lookup(r, fmt.Appendf(nil, "t/%d", i%topics))
+		}
+	}
+	if len(c.entries) != 0 {
+		t.Errorf("%d entries before the first lookup", len(c.entries))
+	}
+	look(1)
+	if len(c.entries) != firstEntries {
+		t.Errorf("%d entries for one topic, want %d", len(c.entries), firstEntries)
+	}
+	look(3000)
+	if len(c.entries) != 4096 {
+		t.Errorf("%d entries for 3,000 topics, want 4096", len(c.entries))
+	}
+	c = NewCache(8)
+	look(100)
+	if len(c.entries) != 8 {
+		t.Errorf("%d entries, want 8", len(c.entries))
+	}
+}
