@@ -220,7 +220,8 @@ func (x *actor) postpone(event uint64, id string, v pluginv1.Verdict) (after []f
 			complete(v, 1)
 		})
 	case x.faults >= breakAfter-1:
-		after = append(after, func() { complete(v, 0) })
+		// Not before the answer has been taken, which may happen on another thread.
+		after = append(after, func() { time.Sleep(time.Millisecond); complete(v, 0) })
 	case how == 2:
 		x.faults++
 		x.said[id] = policy
