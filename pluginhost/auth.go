@@ -31,6 +31,9 @@ type authenticating struct {
 	state   []byte
 	asked   bool
 	decided bool
+	// decider says that somebody was on the list, or came in the place of one that was, who
+	// does not only refuse.
+	decider bool
 	// permitted says that permissions came with the acceptance.
 	permitted bool
 }
@@ -46,6 +49,7 @@ func (h *Host) Authenticate(r *hook.AuthRequest, done func()) bool {
 		w.only, w.state = x.plugin, x.state
 	}
 	h.tapped(w, pluginv1.PointAuthenticate)
+	w.decider = decides(hooks)
 	w.begin(h, w, hooks, done)
 	return w.start()
 }
@@ -74,6 +78,7 @@ func (h *Host) checkConnected(c *hook.Client) {
 
 func (w *authenticating) fill(c *call, from int) int {
 	r, k := w.request, c.hook
+	w.decider = w.decider || !k.onlyRefuses
 	if from > 0 || w.only != nil && w.only != k.plugin || !k.inNamespace(namespaceOf(r.Client)) {
 		return 1
 	}
@@ -207,13 +212,13 @@ func (w *authenticating) settled() bool { return w.decided }
 func (w *authenticating) finish() bool {
 	r := w.request
 	switch {
-	case !w.decided && len(w.hooks) == 0:
-		r.Result.Undecided = true
-	case !w.decided:
+	case w.decided:
+	case w.only != nil && !w.asked:
+		r.Result.Code, r.Result.Reason = packet.NotAuthorized, "the plugin that has begun the authentication is gone"
+	case w.decider:
 		r.Result.Code = packet.NotAuthorized
-		if !w.asked && w.only != nil {
-			r.Result.Reason = "the plugin that has begun the authentication is gone"
-		}
+	default:
+		r.Result.Undecided = true
 	}
 	if !r.Result.Accept && !r.Result.Undecided {
 		return true

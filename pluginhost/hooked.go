@@ -25,7 +25,15 @@ type hooked struct {
 	deadline   time.Duration
 	failure    pluginv1.FailurePolicy // never the default one
 	namespaces []string               // nil: all
-	stats      *hookStats
+	// onlyRefuses says, at PointAuthenticate, that it does not count as one that decides who
+	// may connect.
+	onlyRefuses bool
+	stats       *hookStats
+}
+
+// decides reports whether some hook of PointAuthenticate can let clients in.
+func decides(hooks []*hooked) bool {
+	return slices.ContainsFunc(hooks, func(k *hooked) bool { return !k.onlyRefuses })
 }
 
 // sees reports whether the hook is about a message of that topic and QoS.
@@ -116,7 +124,7 @@ func compile(g *generation, wanted []pluginv1.Hook, spec *Spec) []*hooked {
 			plugin: g.plugin, gen: g, point: w.Point, filters: w.TopicFilters, minQoS: byte(w.MinQoS), fields: pluginv1.Field(w.Fields),
 			maxBatch: int(w.MaxBatch), maxDelay: time.Duration(w.MaxDelayMs) * time.Millisecond,
 			deadline: time.Duration(w.DeadlineMs) * time.Millisecond, failure: w.Failure,
-			stats: g.plugin.statsOf(w.Point),
+			onlyRefuses: w.OnlyRefuses, stats: g.plugin.statsOf(w.Point),
 		}
 		k.defaults()
 		if over.Deadline > 0 && over.Deadline < k.deadline {

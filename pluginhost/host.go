@@ -187,8 +187,9 @@ func (h *Host) retable() bool {
 	return !slices.Equal(before.at(pluginv1.PointPermit), t.at(pluginv1.PointPermit))
 }
 
-// Authenticates reports whether some plugin decides who may connect.
-func (h *Host) Authenticates() bool { return len(h.table.Load().at(pluginv1.PointAuthenticate)) > 0 }
+// Authenticates reports whether some plugin decides who may connect. One that only refuses
+// does not.
+func (h *Host) Authenticates() bool { return decides(h.table.Load().at(pluginv1.PointAuthenticate)) }
 
 // enter pins the generation of a hook for one call. If a new one has taken its place
 // since the run began, its hook is returned; nil if the plugin does not hook the point

@@ -239,6 +239,51 @@ func TestDecisions(t *testing.T) {
 	})
 }
 
+// A plugin that only refuses stands before listeners that let everybody in, and before
+// plugins that decide.
+func TestRefuserBeforeListeners(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, rt pluginhost.Runtime) {
+		o := new(open)
+		f := start(t, func(opts *pluginhost.Options) {
+			known := opts.Builtin
+			opts.Builtin = func(name string) (sdk.Plugin, bool) {
+				if name == "open" {
+					return plugin("open", o), true
+				}
+				return known(name)
+			}
+		})
+		l, err := f.broker.Listen(broker.Listener{Transport: transport.ListenerConfig{Network: "tcp", Address: "127.0.0.1:0"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refuser := spec(t, rt, map[string]any{"only_refuses": true})
+		f.apply(refuser)
+		if f.host.Authenticates() {
+			t.Error("it counts as one that decides")
+		}
+		if i := f.info("test"); len(i.Hooks) != 1 || !i.Hooks[0].OnlyRefuses {
+			t.Errorf("%+v", i.Hooks)
+		}
+		p := connect(t, f.addr, "p", "")
+		p.publish("t", "x", 1, 1)
+		p.puback(1, packet.NoMatchingSubscribers)
+		dial(t, l.Addr().String(), "q", "").connack(packet.NotAuthorized)
+		dial(t, f.addr, "q", "bad").connack(packet.BadUserNameOrPassword)
+		dial(t, f.addr, "q", "let me in").connack(packet.ImplementationSpecificError)
+
+		f.apply(refuser, pluginhost.Spec{Name: "open", Source: "plugins[1]", Runtime: pluginhost.Builtin})
+		if !f.host.Authenticates() {
+			t.Error("the one behind it does not count")
+		}
+		connect(t, l.Addr().String(), "q", "")
+		if o.asked.Load() != 1 {
+			t.Errorf("it was asked %d times", o.asked.Load())
+		}
+		dial(t, f.addr, "q", "bad").connack(packet.BadUserNameOrPassword)
+	})
+}
+
 func TestFailurePolicy(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, rt pluginhost.Runtime) {
 		f := start(t)

@@ -40,11 +40,13 @@ type Info struct {
 
 // HookInfo describes a hook and what has happened at it.
 type HookInfo struct {
-	Point        string        `json:"point"`
-	TopicFilters []string      `json:"topic_filters,omitempty"`
-	MinQoS       uint32        `json:"min_qos,omitempty"`
-	Deadline     time.Duration `json:"deadline_ns,omitempty"`
-	Failure      string        `json:"failure,omitempty"`
+	Point        string   `json:"point"`
+	TopicFilters []string `json:"topic_filters,omitempty"`
+	MinQoS       uint32   `json:"min_qos,omitempty"`
+	// OnlyRefuses is of authenticate: it does not count as one that decides who may connect.
+	OnlyRefuses bool          `json:"only_refuses,omitempty"`
+	Deadline    time.Duration `json:"deadline_ns,omitempty"`
+	Failure     string        `json:"failure,omitempty"`
 	// Calls are batches, Events what was in them.
 	Calls    int64            `json:"calls"`
 	Events   int64            `json:"events"`

@@ -13,7 +13,7 @@ import (
 
 // features are the names of what this host has beyond the first release of the
 // contract.
-var features = []string{"permit", "consumer_patterns", "screen"}
+var features = []string{"permit", "consumer_patterns", "screen", "only_refuses"}
 
 // defaultGrants are had by every plugin that does not get them taken away.
 var defaultGrants = []string{"log", "metrics", "timers"}
@@ -100,6 +100,8 @@ func checkHook(h *pluginv1.Hook, waits bool) error {
 		return fmt.Errorf("deadline_ms is %d, more than 60,000", h.DeadlineMs)
 	case h.Fields&authOnly != 0 && h.Point != pluginv1.PointAuthenticate:
 		return errors.New("FIELD_PASSWORD and FIELD_CONNECT are for authenticate only")
+	case h.OnlyRefuses && h.Point != pluginv1.PointAuthenticate:
+		return errors.New("only_refuses is for authenticate only")
 	case waits && (h.Point == pluginv1.PointAuthorizeReceive || h.Point == pluginv1.PointInterceptDeliver):
 		return errors.New("a delivery cannot wait, so that only a builtin plugin, or one in WebAssembly without \"instances: 1\" and \"preemptible\", can have this hook")
 	}
@@ -204,6 +206,9 @@ func narrowedWithin(n *pluginv1.Narrowed, m *pluginv1.Manifest, waits bool) erro
 		of := &m.Hooks[j]
 		if err := inside(h.TopicFilters, of.TopicFilters, h.Namespaces, of.Namespaces, h.Fields, of.Fields, h.MinQoS, of.MinQoS); err != nil {
 			return fmt.Errorf("narrowed: hook %s: %w", pointName(h.Point), err)
+		}
+		if of.OnlyRefuses && !h.OnlyRefuses {
+			return fmt.Errorf("narrowed: hook %s: it has only_refuses in the manifest, and must have it here", pointName(h.Point))
 		}
 	}
 	seen := map[string]bool{}

@@ -34,9 +34,9 @@ func CheckBuiltin(s *Spec) error {
 	return Check(m, s)
 }
 
-// CheckAnswer says why a Host would take an answer for a failure of the plugin.
-func CheckAnswer(b *pluginv1.Batch, a *pluginv1.Answer) error {
-	c := &call{hook: &hooked{point: b.Point}}
+// CheckAnswer says why a Host would take an answer of a hook for a failure of the plugin.
+func CheckAnswer(k *pluginv1.Hook, b *pluginv1.Batch, a *pluginv1.Answer) error {
+	c := &call{hook: &hooked{point: b.Point, onlyRefuses: k.OnlyRefuses}}
 	c.batch.Events, c.answer.Verdicts, c.answer.Error = b.Events, a.Verdicts, a.Error
 	return c.valid()
 }

@@ -92,7 +92,7 @@ func use(g *generation, i *Info) {
 func (k *hooked) info() HookInfo {
 	s := k.stats
 	x := HookInfo{
-		Point: pointName(k.point), TopicFilters: k.filters, MinQoS: uint32(k.minQoS), Calls: s.calls.Load(), Events: s.events.Load(),
+		Point: pointName(k.point), TopicFilters: k.filters, MinQoS: uint32(k.minQoS), OnlyRefuses: k.onlyRefuses, Calls: s.calls.Load(), Events: s.events.Load(),
 		Failures: s.failures.Load(), Timeouts: s.timeouts.Load(), Policy: s.policy.Load(),
 		P50: s.latency.quantile(0.5), P99: s.latency.quantile(0.99),
 	}

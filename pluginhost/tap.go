@@ -122,7 +122,7 @@ func (t *tap) ask(w work, k *hooked) {
 	}
 	switch w := w.(type) { // nobody was asked
 	case *authenticating:
-		w.asked = false
+		w.asked, w.decider = false, false
 	case *authorizing:
 		w.asked = false
 	}

@@ -54,6 +54,9 @@ func (c *call) check(v *pluginv1.Verdict) error {
 			return checkFilters(c.hook.point, &c.batch.Events[v.Event], v)
 		}
 	case pluginv1.PointAuthenticate, pluginv1.PointPermit:
+		if c.hook.onlyRefuses && (v.Action == pluginv1.ActionAllow || v.Action == pluginv1.ActionChallenge) {
+			return fmt.Errorf("%s from a hook that says only_refuses", v.Action)
+		}
 		if v.Action == pluginv1.ActionChallenge && c.batch.Events[v.Event].Authentication.Method == "" {
 			return errors.New("ACTION_CHALLENGE where the client has no Authentication Method")
 		}

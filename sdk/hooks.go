@@ -53,7 +53,8 @@ type Healther interface {
 
 // Authenticator decides who a client is (PointAuthenticate; FieldPassword). It may block.
 // For an enhanced authentication (MQTT 5 §4.12) it answers with Challenge and is asked
-// again with the next AUTH.
+// again with the next AUTH. One that lets nobody in says so with Hook.OnlyRefuses; else
+// clients that it and all others leave alone are refused.
 type Authenticator interface {
 	Authenticate(ctx context.Context, r *AuthRequest) (AuthResult, error)
 }

@@ -197,6 +197,9 @@ func (p *Plugin) checkHooks(m *methods) error {
 		if h.Failure == FailureDrop && !h.Point.Permits(pluginv1.ActionDrop) {
 			return errors.New(h.Point.String() + " has no way to drop")
 		}
+		if h.OnlyRefuses && h.Point != PointAuthenticate {
+			return errors.New(h.Point.String() + " cannot have OnlyRefuses, which is for " + PointAuthenticate.String())
+		}
 	}
 	if m.observer != nil && !observes {
 		return errors.New("it has Observe, but Plugin.Hooks does not say what of")

@@ -65,6 +65,11 @@ type Hook struct {
 	// Deadline for a batch; then the failure policy answers.
 	Deadline time.Duration
 	Failure  FailurePolicy
+	// OnlyRefuses is for PointAuthenticate: the plugin continues or refuses, and lets nobody
+	// in. Accept and Challenge are failures then. If no other plugin decides who may connect,
+	// those that it does not refuse get in where the listener has allow_anonymous, as without
+	// any plugin. Brokers of before (HostInfo.Features has no "only_refuses") let nobody in.
+	OnlyRefuses bool
 	// Blocking says that the method may block: a builtin plugin's is then called on a
 	// goroutine of its own and not on the broker's event loop. Without meaning where
 	// the interface says that it may block anyway.
@@ -155,7 +160,7 @@ func (h Hook) proto() pluginv1.Hook {
 	return pluginv1.Hook{
 		Point: h.Point, TopicFilters: h.TopicFilters, MinQoS: h.MinQoS, Namespaces: h.Namespaces,
 		Fields: uint32(h.Fields), MaxBatch: h.MaxBatch, MaxDelayMs: millis(h.MaxDelay), DeadlineMs: millis(h.Deadline),
-		Failure: h.Failure,
+		Failure: h.Failure, OnlyRefuses: h.OnlyRefuses,
 	}
 }
 

@@ -203,6 +203,7 @@ func TestManifestRefuses(t *testing.T) {
 		"queue, no consumer": {Name: "a", New: fresh(struct{}{}), Queues: []sdk.Queue{{Name: "q", TopicFilters: []string{"#"}}}},
 		"Start of another":   {Name: "a", New: testplugin.Plugin().New, Queues: testplugin.Plugin().Queues, Routes: testplugin.Plugin().Routes},
 		"drop":               {Name: "a", New: fresh(&with{}), Routes: []sdk.HTTPRoute{{}}, Hooks: []sdk.Hook{{Point: sdk.PointGatePublish, Failure: sdk.FailureDrop}}},
+		"refuses elsewhere":  {Name: "a", New: fresh(&with{}), Routes: []sdk.HTTPRoute{{}}, Hooks: []sdk.Hook{{Point: sdk.PointGatePublish, OnlyRefuses: true}}},
 	} {
 		if _, err := p.Manifest(); err == nil {
 			t.Errorf("%s: taken", name)

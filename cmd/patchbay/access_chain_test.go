@@ -107,7 +107,8 @@ func TestAccessChain(t *testing.T) {
 
 // TestAccessUnconfigured: with nothing configured everybody is let in, and nobody from
 // elsewhere can come: all listeners are on loopback, over all transports. One plugin that
-// decides who may connect opens them; one that says what clients may do does not.
+// decides who may connect opens them; one that says what clients may do does not, and
+// neither does one that only refuses.
 func TestAccessUnconfigured(t *testing.T) {
 	t.Parallel()
 	w := newAccessWorld(t)
@@ -126,6 +127,8 @@ listeners:
 	}{
 		{"nothing", "", false, 0, 0},
 		{"rules", "plugins:" + rules, false, 0, 0},
+		{"one that only refuses", "plugins: [{name: guard, grants: [ban], config: {deny: [{client_id: \"test-*\"}]}}]", false, 0, 0},
+		{"that before users", "plugins: [{name: guard, grants: [ban], config: {logins: {per_user: 0, per_address: 0, ban_after: 0}, deny: [{client_id: \"test-*\"}]}}, {name: authfile, config: {users: []}}]", true, 0x87, 5},
 		{"users", "plugins: [{name: authfile, config: {users: []}}]", true, 0x87, 5},
 		{"a service", fmt.Sprintf("plugins: [{name: auth-http, config: {authenticate: {url: \"%s/login\"}}}]", w.service.URL), true, 0x86, 4},
 		{"a service that says what clients may do", fmt.Sprintf("plugins: [{name: auth-http, config: {authorize: {url: \"%s/topic\"}}}]", w.service.URL), false, 0, 0},

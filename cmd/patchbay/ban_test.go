@@ -3,6 +3,7 @@ package main_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -226,20 +227,73 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// TestGuardReadme: the configuration in its README is one.
+// TestGuardAnonymous: before listeners that let everybody in, it keeps out whom deny fits,
+// and nobody else; those that let nobody in, or only this machine, are as without it.
+func TestGuardAnonymous(t *testing.T) {
+	t.Parallel()
+	for _, runtime := range []string{"builtin", "process"} {
+		t.Run(runtime, func(t *testing.T) {
+			t.Parallel()
+			b := start(t, `
+listeners:
+	- {name: tcp, tcp: "127.0.0.1:0", allow_anonymous: true}
+	- {name: auto, tcp: ":0"}
+	- {name: closed, tcp: "127.0.0.1:0", allow_anonymous: false}
+plugins:
+	- name: guard
+	  runtime: `+runtime+`
+	  grants: [ban, kv, clients, disconnect]
+	  config: {deny: [{client_id: "test-*", reason: "not here"}]}
+`)
+			if host, _, _ := net.SplitHostPort(b.addr["auto"]); host != "127.0.0.1" {
+				t.Errorf("a listener without authentication listens on %s", b.addr["auto"])
+			}
+			for _, name := range []string{"tcp", "auto"} {
+				to := b.target(name, nil)
+				if _, err := connect5(to, "test-1"); !errors.Is(err, refused(0x8A)) {
+					t.Errorf("%s: a client that deny keeps out: %v, want 0x8A", name, err)
+				}
+				if _, err := connect3(to, "test-1"); err == nil || !strings.Contains(strings.ToLower(err.Error()), "not authorized") {
+					t.Errorf("%s: a client that deny keeps out, MQTT 3.1.1: %v", name, err)
+				}
+				roundTrip(t, mustConnect5(t, to, name+"-5"), "a/"+name+"/5")
+				roundTrip(t, mustConnect3(t, to, name+"-3"), "a/"+name+"/3")
+				roundTrip(t, mustConnect5(t, to, name+"-ann", as("ann", "x")), "a/"+name+"/ann")
+			}
+			if _, err := connect5(b.target("closed", nil), "other"); !errors.Is(err, refused(0x87)) {
+				t.Errorf("a listener that lets nobody in: %v, want 0x87", err)
+			}
+			if info := b.operator("plugin", "info", "guard").stdout; !strings.Contains(info, "everything, only to refuse\n") {
+				t.Errorf("%s", info)
+			}
+		})
+	}
+}
+
+// TestGuardReadme: the configurations in its README are some.
 func TestGuardReadme(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../plugins/guard/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, yaml, _ := strings.Cut(string(text), "```yaml\n")
-	yaml, _, found := strings.Cut(yaml, "```")
-	if !found || !strings.Contains(yaml, "name: guard") {
-		t.Fatalf("no configuration in the README: %q", yaml)
+	blocks := strings.Split(string(text), "```yaml\n")[1:]
+	if len(blocks) != 2 {
+		t.Fatalf("%d configurations in the README", len(blocks))
+	}
+	var yaml string
+	for _, block := range blocks {
+		text, _, found := strings.Cut(block, "```")
+		if !found || !strings.Contains(text, "name: guard") {
+			t.Fatalf("no configuration: %q", text)
+		}
+		b := newBroker(t, text)
+		command{dir: b.dir}.must(t, patchbay, "config", "check", "--config", b.file)
+		if yaml == "" {
+			yaml = text
+		}
 	}
 	b := newBroker(t, yaml)
-	command{dir: b.dir}.must(t, patchbay, "config", "check", "--config", b.file)
 	b.configure(strings.Replace(yaml, "per_user: 5", "per_user: five", 1))
 	if r := (command{dir: b.dir}).run(t, patchbay, "config", "check", "--config", b.file); r.code != 2 || !strings.Contains(r.stderr, "per_user") {
 		t.Errorf("a mistake in it: %+v", r)

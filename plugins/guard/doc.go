@@ -6,8 +6,9 @@
 //	                                       ▲
 //	  Connected, AuthFailed ──Observe──────┘        Disconnected ──Observe──► flaps ──► ban
 //
-// It decides about nobody's identity: it stands before the plugins that do, and learns from
-// the broker's events what they said. Bans are the broker's own (Host.AddBan), which outlive
+// It decides about nobody's identity: it stands before the plugins that do, or before
+// listeners that let everybody in, only refuses, and learns from the broker's events what
+// others said. Bans are the broker's own (Host.AddBan), which outlive
 // this plugin; pauses are in memory and, for restarts, in the plugin's storage.
 //
 // Start at plugin.go; ledger.go counts failed logins and lets logins in one by one where few

@@ -40,9 +40,11 @@ func hooks(logins, flaps bool) (out []sdk.Hook) {
 		out = append(out, sdk.Hook{Point: p, Fields: sdk.FieldConnection, MaxDelay: time.Millisecond})
 	}
 	if logins {
-		// If the plugin fails the next one decides who a client is, as it would without.
+		// If the plugin fails it is as if it was not there: the next one, or the listener,
+		// decides who gets in.
 		out = append(out, sdk.Hook{
-			Point: sdk.PointAuthenticate, Fields: sdk.FieldPassword | sdk.FieldConnection, Deadline: 4 * waitAtMost, Failure: sdk.FailureContinue,
+			Point: sdk.PointAuthenticate, Fields: sdk.FieldPassword | sdk.FieldConnection, Deadline: 4 * waitAtMost,
+			Failure: sdk.FailureContinue, OnlyRefuses: true,
 		})
 		observe(sdk.PointAuthFailed)
 		observe(sdk.PointConnected)
@@ -144,7 +146,8 @@ func (p *plugin) Narrow() *sdk.Narrowed {
 // the server is unavailable.
 const connectionRateExceeded sdk.ReasonCode = 0x9F
 
-// Authenticate implements sdk.Authenticator. It lets nobody in: the next plugin does.
+// Authenticate implements sdk.Authenticator. It lets nobody in: the next plugin does, or
+// the listener where there is none.
 func (p *plugin) Authenticate(_ context.Context, r *sdk.AuthRequest) (sdk.AuthResult, error) {
 	policy := p.policy.Load()
 	address := addressOf(r.Client)

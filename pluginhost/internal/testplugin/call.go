@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/patchbay-mq/patchbay/sdk"
 	pluginv1 "github.com/patchbay-mq/patchbay/sdk/proto/v1"
@@ -22,8 +23,11 @@ func Built(version string) sdk.Plugin {
 // stamp says which plugin this is: "NAME=BUILT.VERSION".
 func (p *plugin) stamp() string { return p.host.Name() + "=" + p.built + "." + p.version() }
 
-// Narrow narrows the plugin to Config.Only.
+// Narrow narrows the plugin to Config.Only, or to what Config.OnlyRefuses says.
 func (p *plugin) Narrow() *sdk.Narrowed {
+	if p.config().OnlyRefuses {
+		return &sdk.Narrowed{Hooks: []sdk.Hook{{Point: sdk.PointAuthenticate, OnlyRefuses: true, Deadline: 30 * time.Second}}}
+	}
 	only := p.config().Only
 	if only == "" {
 		return nil

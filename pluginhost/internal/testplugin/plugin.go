@@ -26,6 +26,9 @@ type Config struct {
 	// Only narrows the plugin to topics and user names with this as a level of its own:
 	// edit/ONLY/#, gate/ONLY/#, watch/ONLY/#, consume/ONLY/#, and ONLY/… as user name.
 	Only string `json:"only"`
+	// OnlyRefuses leaves of the plugin its hook for authentication, as one that lets nobody in;
+	// what the plugin answers stays as it is.
+	OnlyRefuses bool `json:"only_refuses"`
 	// Restart has Configure say that it cannot take the config while running.
 	Restart bool `json:"restart"`
 	// From and To have what is observed or consumed with From as its last level published

@@ -366,7 +366,9 @@ enum {
     /* No point. Not used. */
     PBY_POINT_UNSPECIFIED = 0,
     /* A CONNECT, an AUTH of an enhanced authentication (MQTT 5 §4.12), or a re-authentication. Set: authentication.
-     * Actions: ALLOW, DENY, CHALLENGE, DISCONNECT, DEFER. If all plugins continue the client is refused.
+     * Actions: ALLOW, DENY, CHALLENGE, DISCONNECT, DEFER. A hook with only_refuses cannot
+     * ALLOW and CHALLENGE. If all plugins continue the client is refused, unless all of them have only_refuses:
+     * then the listener's allow_anonymous decides.
      */
     PBY_POINT_AUTHENTICATE = 1,
     /* May the client publish this? Asked if it got no permissions at authentication. Set: topic, qos, retain.
@@ -831,6 +833,13 @@ struct pby_hook {
      * At most 1024.
      */
     pby_str_list namespaces;
+    /* only_refuses says, of POINT_AUTHENTICATE only, that the plugin keeps clients out and lets nobody in: ALLOW
+     * and CHALLENGE are errors. Such a hook does not count among those that decide who may connect: where
+     * there are no others, a client that it leaves alone is treated as if no plugin was there, so that the listener's
+     * allow_anonymous decides. An error in the manifest at other points. A host without the feature
+     * "only_refuses" does not know it, and refuses clients that all plugins leave alone.
+     */
+    bool only_refuses;
 };
 
 /* Grant is a permission of a plugin to call the host: asked for in Manifest, given in
@@ -945,7 +954,7 @@ struct pby_host_info {
     pby_str node;
     /* features that the host has beyond the first release of this contract; each addition to the
      * contract comes with a name. Absent: none. The names: "permit" (POINT_PERMIT),
-     * "consumer_patterns" (Consumer.name), "screen" (Host.Screen).
+     * "consumer_patterns" (Consumer.name), "screen" (Host.Screen), "only_refuses" (Hook.only_refuses).
      * At most 1024.
      */
     pby_str_list features;
@@ -1007,7 +1016,8 @@ struct pby_start_response {
 
 /* Narrowed is what a plugin wants with its present config: a part of what its Manifest said.
  * For each Hook (by point) and Consumer (by name, or by the longest pattern that fits) topic filters, fields and namespaces must lie within, and
- * min_qos must not be lower than, those of the Manifest; all else is free. More is refused.
+ * min_qos must not be lower than, those of the Manifest, and a Hook that only_refuses there only_refuses here; all
+ * else is free. More is refused.
  */
 struct pby_narrowed {
     /* hooks that are wanted. Absent: none.

@@ -676,8 +676,9 @@ static const pby_table_field pby_hook_fields[] = {
     {0, offsetof(pby_hook, deadline_ms), 0, UINT32},
     {0, offsetof(pby_hook, failure), 0, ENUM},
     {0, offsetof(pby_hook, namespaces), 1024, TEXT | LIST},
+    {0, offsetof(pby_hook, only_refuses), 0, BOOL},
 };
-const pby_table pby_hook_table = {pby_hook_fields, 9, sizeof(pby_hook)};
+const pby_table pby_hook_table = {pby_hook_fields, 10, sizeof(pby_hook)};
 
 static const pby_table_field pby_grant_fields[] = {
     {0, offsetof(pby_grant, name), 0, TEXT},

@@ -18,7 +18,9 @@ const (
 	// No point. Not used.
 	PointUnspecified Point = 0
 	// A CONNECT, an AUTH of an enhanced authentication (MQTT 5 §4.12), or a re-authentication. Set: authentication.
-	// Actions: ALLOW, DENY, CHALLENGE, DISCONNECT, DEFER. If all plugins continue the client is refused.
+	// Actions: ALLOW, DENY, CHALLENGE, DISCONNECT, DEFER. A hook with only_refuses cannot
+	// ALLOW and CHALLENGE. If all plugins continue the client is refused, unless all of them have only_refuses:
+	// then the listener's allow_anonymous decides.
 	PointAuthenticate Point = 1
 	// May the client publish this? Asked if it got no permissions at authentication. Set: topic, qos, retain.
 	// Actions: ALLOW, DENY, DISCONNECT, DEFER. If all plugins continue the operator's default decides.

@@ -187,6 +187,13 @@ type Hook struct {
 	// element stands for the default namespace. Absent: all that the operator gives the plugin.
 	// At most 1024.
 	Namespaces []string
+
+	// OnlyRefuses says, of POINT_AUTHENTICATE only, that the plugin keeps clients out and lets nobody in: ALLOW
+	// and CHALLENGE are errors. Such a hook does not count among those that decide who may connect: where
+	// there are no others, a client that it leaves alone is treated as if no plugin was there, so that the listener's
+	// allow_anonymous decides. An error in the manifest at other points. A host without the feature
+	// "only_refuses" does not know it, and refuses clients that all plugins leave alone.
+	OnlyRefuses bool
 }
 
 // Grant is a permission of a plugin to call the host: asked for in Manifest, given in

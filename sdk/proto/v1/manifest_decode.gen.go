@@ -180,6 +180,7 @@ func (x *Hook) Reset() {
 	x.DeadlineMs = 0
 	x.Failure = 0
 	x.Namespaces = x.Namespaces[:0]
+	x.OnlyRefuses = false
 }
 
 func (x *Hook) read(b []byte, left *int) error {
@@ -240,6 +241,8 @@ loop:
 			if x.Namespaces, i = addText(x.Namespaces, s, 1024, left, i); i < 0 {
 				break loop
 			}
+		case 80: // only_refuses
+			x.OnlyRefuses = v != 0
 		default:
 			if tag>>3-1 >= maxField {
 				i = badTag
@@ -248,7 +251,7 @@ loop:
 		}
 	}
 	if i < 0 {
-		return fail("Hook", "point topic_filters min_qos fields max_batch max_delay_ms deadline_ms failure namespaces", tag, i)
+		return fail("Hook", "point topic_filters min_qos fields max_batch max_delay_ms deadline_ms failure namespaces only_refuses", tag, i)
 	}
 	return nil
 }

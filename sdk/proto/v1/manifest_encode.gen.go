@@ -143,6 +143,9 @@ func (x *Hook) Size() (n int) {
 	for i := range x.Namespaces {
 		n += 1 + sizeBytes(len(x.Namespaces[i]))
 	}
+	if x.OnlyRefuses {
+		n += 2
+	}
 	return n
 }
 
@@ -164,6 +167,9 @@ func (x *Hook) MarshalTo(b []byte) (int, error) {
 }
 
 func (x *Hook) put(b []byte, end int) int {
+	if x.OnlyRefuses {
+		end = putUint(b, end, 80, 1)
+	}
 	for i := len(x.Namespaces) - 1; i >= 0; i-- {
 		end = putString(b, end, 74, x.Namespaces[i])
 	}

@@ -210,6 +210,11 @@ func appendHook(b []byte, x *pluginv1.Hook) []byte {
 		}
 		b = append(shut(b, ']'), ',')
 	}
+	if x.OnlyRefuses {
+		b = append(b, "\"onlyRefuses\":"...)
+		b = append(b, "true"...)
+		b = append(b, ',')
+	}
 	return shut(b, '}')
 }
 
@@ -255,6 +260,10 @@ func readHook(d *decoder, x *pluginv1.Hook) {
 				for a := d.array(); d.element(&a, len(x.Namespaces), 1024); {
 					x.Namespaces = append(x.Namespaces, d.text())
 				}
+			}
+		case "onlyRefuses", "only_refuses":
+			if d.field(&o, 9) {
+				x.OnlyRefuses = d.bool()
 			}
 		default:
 			d.skip(0)

@@ -354,7 +354,9 @@ pub const Point = enum(i32) {
     /// No point. Not used.
     unspecified = 0,
     /// A CONNECT, an AUTH of an enhanced authentication (MQTT 5 §4.12), or a re-authentication. Set: authentication.
-    /// Actions: ALLOW, DENY, CHALLENGE, DISCONNECT, DEFER. If all plugins continue the client is refused.
+    /// Actions: ALLOW, DENY, CHALLENGE, DISCONNECT, DEFER. A hook with only_refuses cannot
+    /// ALLOW and CHALLENGE. If all plugins continue the client is refused, unless all of them have only_refuses:
+    /// then the listener's allow_anonymous decides.
     authenticate = 1,
     /// May the client publish this? Asked if it got no permissions at authentication. Set: topic, qos, retain.
     /// Actions: ALLOW, DENY, DISCONNECT, DEFER. If all plugins continue the operator's default decides.
@@ -1745,7 +1747,7 @@ pub const HostInfo = struct {
     node: []const u8 = "",
     /// features that the host has beyond the first release of this contract; each addition to the
     /// contract comes with a name. Absent: none. The names: "permit" (POINT_PERMIT),
-    /// "consumer_patterns" (Consumer.name), "screen" (Host.Screen).
+    /// "consumer_patterns" (Consumer.name), "screen" (Host.Screen), "only_refuses" (Hook.only_refuses).
     /// At most 1024.
     features: []const []const u8 = &.{},
     /// runtime in which the plugin runs.
@@ -1826,7 +1828,8 @@ pub const StartResponse = struct {
 
 /// Narrowed is what a plugin wants with its present config: a part of what its Manifest said.
 /// For each Hook (by point) and Consumer (by name, or by the longest pattern that fits) topic filters, fields and namespaces must lie within, and
-/// min_qos must not be lower than, those of the Manifest; all else is free. More is refused.
+/// min_qos must not be lower than, those of the Manifest, and a Hook that only_refuses there only_refuses here; all
+/// else is free. More is refused.
 pub const Narrowed = struct {
     /// hooks that are wanted. Absent: none.
     /// At most 64.
@@ -2077,6 +2080,12 @@ pub const Hook = struct {
     /// element stands for the default namespace. Absent: all that the operator gives the plugin.
     /// At most 1024.
     namespaces: []const []const u8 = &.{},
+    /// only_refuses says, of POINT_AUTHENTICATE only, that the plugin keeps clients out and lets nobody in: ALLOW
+    /// and CHALLENGE are errors. Such a hook does not count among those that decide who may connect: where
+    /// there are no others, a client that it leaves alone is treated as if no plugin was there, so that the listener's
+    /// allow_anonymous decides. An error in the manifest at other points. A host without the feature
+    /// "only_refuses" does not know it, and refuses clients that all plugins leave alone.
+    only_refuses: bool = false,
 
     pub const wire = [_]Wire{
         .{ .name = "point", .number = 1 },
@@ -2088,6 +2097,7 @@ pub const Hook = struct {
         .{ .name = "deadline_ms", .number = 7 },
         .{ .name = "failure", .number = 8 },
         .{ .name = "namespaces", .number = 9, .text = true, .limit = 1024 },
+        .{ .name = "only_refuses", .number = 10 },
     };
 };
 

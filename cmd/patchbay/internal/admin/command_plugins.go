@@ -210,7 +210,11 @@ func hookFilter(h *pluginhost.HookInfo) string {
 	if h.MinQoS > 0 {
 		parts = append(parts, fmt.Sprintf("QoS %d or more", h.MinQoS))
 	}
-	return cmp.Or(strings.Join(parts, ", "), "everything")
+	text := cmp.Or(strings.Join(parts, ", "), "everything")
+	if h.OnlyRefuses {
+		text += ", only to refuse"
+	}
+	return text
 }
 
 func printConsumers(w io.Writer, consumers []pluginhost.ConsumerInfo) error {

@@ -296,6 +296,9 @@ func hookText(h *pluginv1.Hook) string {
 	if fields != nil {
 		text += ", with " + strings.Join(fields, ", ")
 	}
+	if h.OnlyRefuses {
+		text += ", only to refuse"
+	}
 	if h.DeadlineMs > 0 {
 		text += fmt.Sprintf(", within %d ms", h.DeadlineMs)
 	}

@@ -20,7 +20,9 @@ export const enum Point {
   UNSPECIFIED = 0,
   /**
    * A CONNECT, an AUTH of an enhanced authentication (MQTT 5 §4.12), or a re-authentication. Set: authentication.
-   * Actions: ALLOW, DENY, CHALLENGE, DISCONNECT, DEFER. If all plugins continue the client is refused.
+   * Actions: ALLOW, DENY, CHALLENGE, DISCONNECT, DEFER. A hook with only_refuses cannot
+   * ALLOW and CHALLENGE. If all plugins continue the client is refused, unless all of them have only_refuses:
+   * then the listener's allow_anonymous decides.
    */
   AUTHENTICATE = 1,
   /**

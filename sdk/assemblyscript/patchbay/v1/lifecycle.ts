@@ -72,7 +72,7 @@ export class HostInfo {
   /**
    * features that the host has beyond the first release of this contract; each addition to the
    * contract comes with a name. Absent: none. The names: "permit" (POINT_PERMIT),
-   * "consumer_patterns" (Consumer.name), "screen" (Host.Screen).
+   * "consumer_patterns" (Consumer.name), "screen" (Host.Screen), "only_refuses" (Hook.only_refuses).
    * At most 1024.
    */
   features: wire.List<string> = new wire.List<string>();
@@ -431,7 +431,8 @@ export class StartResponse {
 /**
  * Narrowed is what a plugin wants with its present config: a part of what its Manifest said.
  * For each Hook (by point) and Consumer (by name, or by the longest pattern that fits) topic filters, fields and namespaces must lie within, and
- * min_qos must not be lower than, those of the Manifest; all else is free. More is refused.
+ * min_qos must not be lower than, those of the Manifest, and a Hook that only_refuses there only_refuses here; all
+ * else is free. More is refused.
  */
 export class Narrowed {
   /**

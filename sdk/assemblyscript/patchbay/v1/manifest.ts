@@ -364,6 +364,14 @@ export class Hook {
    * At most 1024.
    */
   namespaces: wire.List<string> = new wire.List<string>();
+  /**
+   * only_refuses says, of POINT_AUTHENTICATE only, that the plugin keeps clients out and lets nobody in: ALLOW
+   * and CHALLENGE are errors. Such a hook does not count among those that decide who may connect: where
+   * there are no others, a client that it leaves alone is treated as if no plugin was there, so that the listener's
+   * allow_anonymous decides. An error in the manifest at other points. A host without the feature
+   * "only_refuses" does not know it, and refuses clients that all plugins leave alone.
+   */
+  onlyRefuses: bool = false;
 
   /** merge adds what is encoded between two places of source; false after an error. */
   merge(at: usize, end: usize, source: ArrayBuffer): bool {
@@ -408,6 +416,10 @@ export class Hook {
           if (!wire.addText(this.namespaces, 1024, at)) return wire.failed("Hook");
           break;
         }
+        case 80: {
+          this.onlyRefuses = wire.value != 0;
+          break;
+        }
       }
     }
     return true;
@@ -424,10 +436,12 @@ export class Hook {
     this.deadlineMs = 0;
     this.failure = 0;
     this.namespaces.clear();
+    this.onlyRefuses = false;
   }
 
   /** put writes all fields before what w has. */
   put(w: wire.Writer): void {
+    w.number(80, <u64>this.onlyRefuses);
     for (let i = this.namespaces.length - 1; i >= 0; i--) w.text(74, this.namespaces[i]);
     w.number(64, <u64><i64>this.failure);
     w.number(56, <u64>this.deadlineMs);

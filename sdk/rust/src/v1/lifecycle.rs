@@ -57,7 +57,7 @@ pub struct HostInfo<'a> {
     pub node: Text<'a>,
     /// features that the host has beyond the first release of this contract; each addition to the
     /// contract comes with a name. Absent: none. The names: "permit" (POINT_PERMIT),
-    /// "consumer_patterns" (Consumer.name), "screen" (Host.Screen).
+    /// "consumer_patterns" (Consumer.name), "screen" (Host.Screen), "only_refuses" (Hook.only_refuses).
     ///
     /// At most 1024.
     pub features: Vec<Text<'a>>,
@@ -220,7 +220,8 @@ impl Put for StartResponse<'_> {
 
 /// Narrowed is what a plugin wants with its present config: a part of what its Manifest said.
 /// For each Hook (by point) and Consumer (by name, or by the longest pattern that fits) topic filters, fields and namespaces must lie within, and
-/// min_qos must not be lower than, those of the Manifest; all else is free. More is refused.
+/// min_qos must not be lower than, those of the Manifest, and a Hook that only_refuses there only_refuses here; all
+/// else is free. More is refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Narrowed<'a> {
     /// hooks that are wanted. Absent: none.

@@ -175,6 +175,12 @@ pub struct Hook<'a> {
     ///
     /// At most 1024.
     pub namespaces: Vec<Text<'a>>,
+    /// only_refuses says, of POINT_AUTHENTICATE only, that the plugin keeps clients out and lets nobody in: ALLOW
+    /// and CHALLENGE are errors. Such a hook does not count among those that decide who may connect: where
+    /// there are no others, a client that it leaves alone is treated as if no plugin was there, so that the listener's
+    /// allow_anonymous decides. An error in the manifest at other points. A host without the feature
+    /// "only_refuses" does not know it, and refuses clients that all plugins leave alone.
+    pub only_refuses: bool,
 }
 
 impl<'a> Proto<'a> for Hook<'a> {
@@ -193,6 +199,7 @@ impl<'a> Fields<'a> for Hook<'a> {
             56 => r.uint32(&mut self.deadline_ms),
             64 => r.enumeration(&mut self.failure.0),
             74 => r.text_list(&mut self.namespaces, 1024),
+            80 => r.bool(&mut self.only_refuses),
             _ => return false,
         }
         true
@@ -201,6 +208,7 @@ impl<'a> Fields<'a> for Hook<'a> {
 
 impl Put for Hook<'_> {
     fn put(&self, w: &mut Writer) {
+        w.bool(80, self.only_refuses);
         w.text_list(74, &self.namespaces);
         w.enumeration(64, self.failure.0);
         w.uint32(56, self.deadline_ms);

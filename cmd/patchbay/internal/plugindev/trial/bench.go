@@ -123,7 +123,7 @@ func together(events []*pluginv1.Batch, size int) *pluginv1.Batch {
 func (p *Plugin) benchHook(ctx context.Context, k *pluginv1.Hook, events []*pluginv1.Batch, size int, each time.Duration) (Figures, error) {
 	f := Figures{Hook: pluginhost.PointName(k.Point), Batch: size}
 	b := together(events, size)
-	first, err := p.process(ctx, b)
+	first, err := p.process(ctx, k, b)
 	if err != nil {
 		return f, err
 	}

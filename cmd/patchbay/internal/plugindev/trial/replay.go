@@ -23,11 +23,12 @@ func (p *Plugin) Replay(ctx context.Context, l *Line) (a Answer, asked bool, err
 	if i < 0 {
 		return a, false, nil
 	}
-	b, index := narrow(l.Batch, &p.Hooks[i])
+	k := &p.Hooks[i]
+	b, index := narrow(l.Batch, k)
 	if len(b.Events) == 0 {
 		return a, false, nil
 	}
-	got, err := p.process(ctx, b)
+	got, err := p.process(ctx, k, b)
 	if err != nil {
 		a.Answer.Error = err.Error()
 		return a, true, err
@@ -43,7 +44,7 @@ func (p *Plugin) Replay(ctx context.Context, l *Line) (a Answer, asked bool, err
 }
 
 // process makes a call, and waits for verdicts that are put off.
-func (p *Plugin) process(ctx context.Context, b *pluginv1.Batch) (*pluginv1.Answer, error) {
+func (p *Plugin) process(ctx context.Context, k *pluginv1.Hook, b *pluginv1.Batch) (*pluginv1.Answer, error) {
 	if b.Point.Mode() != pluginv1.Observation {
 		for i := range b.Events {
 			p.events++
@@ -65,11 +66,11 @@ func (p *Plugin) process(ctx context.Context, b *pluginv1.Batch) (*pluginv1.Answ
 	if err := own.Unmarshal(a.AppendTo(nil)); err != nil {
 		return nil, fmt.Errorf("bad answer: %w", err)
 	}
-	if err := pluginhost.CheckAnswer(b, own); err != nil {
+	if err := pluginhost.CheckAnswer(k, b, own); err != nil {
 		return nil, err
 	}
 	own.Seq = 0
-	return own, p.settle(ctx, b, own, limit)
+	return own, p.settle(ctx, k, b, own, limit)
 }
 
 // deadline is how long a broker would wait, or for an observation would not be content.
@@ -94,7 +95,7 @@ func (p *Plugin) wait(ctx context.Context, call func(done func(error)) (bool, er
 }
 
 // settle puts verdicts in the place of deferrals.
-func (p *Plugin) settle(ctx context.Context, b *pluginv1.Batch, a *pluginv1.Answer, limit time.Duration) error {
+func (p *Plugin) settle(ctx context.Context, k *pluginv1.Hook, b *pluginv1.Batch, a *pluginv1.Answer, limit time.Duration) error {
 	for i := range a.Verdicts {
 		v := &a.Verdicts[i]
 		if v.Action != pluginv1.ActionDefer {
@@ -108,7 +109,7 @@ func (p *Plugin) settle(ctx context.Context, b *pluginv1.Batch, a *pluginv1.Answ
 		*v = *p.host.completed(id)
 		v.Event = event
 	}
-	return pluginhost.CheckAnswer(b, a)
+	return pluginhost.CheckAnswer(k, b, a)
 }
 
 // completed is the verdict on an event that was put off, nil if there is none yet.
