@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // object is a map that keeps its order.
@@ -90,11 +91,17 @@ func scalar(s string) string {
 	return quoted(s)
 }
 
-// quoted is a text in quotes: JSON's strings are YAML's.
+// quoted is a text in quotes: JSON's strings are YAML's, but for characters that JSON
+// leaves as they are and YAML has not.
 func quoted(s string) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	_ = e.Encode(s) // of a string: cannot fail
-	return strings.TrimSuffix(b.String(), "\n")
+	return notInYAML.ReplaceAllStringFunc(strings.TrimSuffix(b.String(), "\n"), func(c string) string {
+		r, _ := utf8.DecodeRuneInString(c)
+		return fmt.Sprintf(`\u%04x`, r)
+	})
 }
+
+var notInYAML = regexp.MustCompile("[\x7f-\u0084\u0086-\u009f\ufeff\ufffe\uffff]")
