@@ -44,6 +44,9 @@ func newLogger(people bool, level *slog.LevelVar, w io.Writer) *slog.Logger {
 // readable writes addresses as people do: the core logs them as they are, which
 // costs nothing where a line is below the level, and JSON would show their fields.
 func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() != slog.KindAny {
+		return a // without making an any of it
+	}
 	if addr, ok := a.Value.Any().(net.Addr); ok {
 		a.Value = slog.StringValue(addr.String())
 	}
