@@ -199,7 +199,7 @@ func (c *conn) handleAck(p *transport.Pass, sc *scratch, typ packet.Type, body [
 		c.settled(c.sess.Pubrec(a.PacketID, a.Code), a.Code)
 		if !a.Code.IsError() {
 			sc.tally.sent(packet.TypePubrel, 1)
-			p.Flush(c.Conn)
+			p.FlushLater(c.Conn)
 		}
 	case packet.TypePubcomp:
 		c.sess.Pubcomp(a.PacketID)

@@ -311,7 +311,7 @@ func (c *conn) pump(p *transport.Pass, s *session.Session) {
 	if n := s.Pump(&sc.frames); n > 0 {
 		sc.tally.sent(packet.TypePublish, n)
 		sc.tally.fold(&c.b.stats)
-		p.Flush(c.Conn)
+		p.FlushLater(c.Conn)
 	}
 	if c.feed.Load() != nil && !c.congested() {
 		c.caughtUp()

@@ -157,7 +157,7 @@ func (d *delivery) send(s *session.Session, how session.Delivery) session.Outcom
 		d.sc.tally.sent(packet.TypePublish, 1)
 		d.sc.tally.payloadOut += int64(len(d.m.Payload))
 		if c, ok := s.Link().(*conn); ok {
-			d.p.Flush(c.Conn)
+			d.p.FlushLater(c.Conn)
 			d.receiver = c
 		}
 		if d.b.hooks.Wants(hook.Delivered) {

@@ -27,8 +27,8 @@ type Conn struct {
 
 	pending  atomic.Uint32
 	paused   atomic.Uint32
-	dirty    atomic.Bool // some pass will flush us
-	over     atomic.Bool // high water was passed, low water not yet reached
+	dirty    atomic.Uint32 // some pass will flush us: notDirty, flushLater or flushSoon
+	over     atomic.Bool   // high water was passed, low water not yet reached
 	buffered atomic.Int64
 	lastRead atomic.Int64
 	bytesIn  atomic.Uint64

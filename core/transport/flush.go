@@ -21,7 +21,7 @@ const (
 // flush writes what there is without blocking. The dirty flag falls before the out-buffer is looked at, so whoever appends after
 // that look finds it down and asks for a flush of his own.
 func (c *Conn) flush(p *Pass) {
-	c.dirty.Store(false)
+	c.dirty.Store(notDirty)
 	c.mu.Lock()
 	if c.flushing || (c.out.empty() && !c.stopped && c.layersEmpty()) {
 		// Whoever holds the right to write looks at the out-buffer again, under mu, before he gives it up.

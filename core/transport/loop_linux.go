@@ -12,6 +12,12 @@ const (
 	// loopEvents is how many ready connections one wait tells of, and so how many share a pass.
 	loopEvents = 256
 
+	// What counts as a lot of input in one turn of the loop, and how long what has been delivered may wait for more of it.
+	// Without a lot it is written at once: there is nothing to wait for.
+	denseEvents = 4
+	denseBytes  = 1 << 10
+	flushDelay  = 4 * time.Millisecond
+
 	// loopTick is how long a loop sleeps at most while a deadline of one of its connections is running.
 	loopTick = 100 * time.Millisecond
 )
@@ -43,6 +49,9 @@ type loop struct {
 	checked  time.Time   // when write timeouts were looked at
 	taken    []*loopLink // the calls being worked on
 	passRead int         // bytes read since the pass was last finished
+	turnRead int         // bytes read in this turn
+	held     *Pass       // of the last turns: it has something to write yet
+	heldAt   time.Duration
 }
 
 // slot is what the kernel knows a link by. An event may come for a link that has left; its generation tells.
@@ -108,9 +117,13 @@ func (lp *loop) run() {
 			return
 		}
 		n := lp.wait(events, asleep)
-		if n > 0 || len(lp.taken) > 0 {
-			p := lp.eng.borrow()
-			lp.passRead = 0
+		if n > 0 || len(lp.taken) > 0 || lp.held != nil {
+			p := lp.held
+			if p == nil {
+				p = lp.eng.borrow()
+				lp.passRead = 0
+			}
+			lp.turnRead = 0
 			for i := range events[:n] {
 				lp.event(p, &events[i])
 			}
@@ -119,7 +132,7 @@ func (lp *loop) run() {
 				lp.call(p, l)
 			}
 			lp.taken = lp.taken[:0]
-			p.end()
+			lp.conclude(p, n)
 		}
 		lp.expire()
 		if moving != nil {
@@ -128,13 +141,29 @@ func (lp *loop) run() {
 	}
 }
 
+// conclude writes what a turn with n events has caused, or keeps a part of it for the next one.
+func (lp *loop) conclude(p *Pass, n int) {
+	if len(p.later) > 0 && (n >= denseEvents || lp.turnRead >= denseBytes) {
+		switch now := monotonic(); {
+		case lp.held == nil:
+			lp.held, lp.heldAt = p, now
+			fallthrough
+		case now-lp.heldAt < flushDelay:
+			p.answer()
+			return
+		}
+	}
+	lp.held = nil
+	p.end()
+}
+
 // collect takes the calls that have come. Without any, those who ask from now on ring the bell.
 func (lp *loop) collect() (moving *loop, asleep, over bool) {
 	lp.mu.Lock()
 	defer lp.mu.Unlock()
 	lp.taken, lp.calls = lp.calls, lp.taken
 	moving, lp.moving = lp.moving, nil
-	lp.asleep = len(lp.taken) == 0 && moving == nil
+	lp.asleep = len(lp.taken) == 0 && moving == nil && lp.held == nil
 	return moving, lp.asleep, lp.closed && lp.asleep && lp.links.Load() == 0
 }
 
@@ -241,6 +270,7 @@ func (lp *loop) turn(p *Pass, l *loopLink, readable bool) {
 		lp.part(p, l)
 		return
 	}
+	lp.turnRead += read
 	if lp.passRead += read; lp.passRead >= passReadLimit {
 		p.finish()
 		lp.passRead = 0

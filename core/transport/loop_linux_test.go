@@ -193,3 +193,69 @@ func TestListenerEndsQuietly(t *testing.T) {
 		}
 	}
 }
+
+// Under load deliveries wait for more of them, for a while, and answers do not; without load
+// nothing waits.
+func TestConclude(t *testing.T) {
+	e := newTestEngine(t, Config{Driver: Loops()})
+	l, handlers := listen(t, e, ListenerConfig{}, nil)
+	nc := dial(t, l)
+	byteSession(t, nc)
+	c := receive(t, handlers, "handler").c
+	lp := &loop{eng: e}
+	p := e.borrow()
+	// Nobody else flushes c meanwhile: its own loop has nothing to do.
+	later := func(text string) {
+		c.Append(frame([]byte(text)))
+		p.FlushLater(c)
+	}
+	waits := func() bool { return c.dirty.Load() == flushLater && !c.out.empty() }
+	arrives := func(texts ...string) {
+		t.Helper()
+		for _, want := range texts {
+			if got := readFrame(t, nc); string(got) != want {
+				t.Fatalf("got %q, want %q", got, want)
+			}
+		}
+	}
+
+	later("a")
+	lp.conclude(p, denseEvents)
+	if !waits() || lp.held != p {
+		t.Error("after a turn with many events a delivery does not wait")
+	}
+	later("b")
+	lp.turnRead = denseBytes
+	lp.conclude(p, 1)
+	if !waits() || lp.held != p {
+		t.Error("after a turn with many bytes a delivery does not wait")
+	}
+	c.Append(frame([]byte("answer")))
+	p.Flush(c)
+	lp.conclude(p, denseEvents)
+	arrives("a", "b", "answer")
+
+	later("c")
+	lp.heldAt -= flushDelay
+	lp.conclude(p, denseEvents)
+	arrives("c")
+	if lp.held != nil {
+		t.Error("the pass is kept longer than its time")
+	}
+
+	p = e.borrow()
+	later("d")
+	lp.turnRead = denseBytes - 1
+	lp.conclude(p, denseEvents-1)
+	arrives("d")
+
+	p = e.borrow()
+	later("e")
+	lp.conclude(p, denseEvents)
+	lp.turnRead = 0
+	lp.conclude(p, 0)
+	arrives("e")
+	if lp.held != nil {
+		t.Error("the pass is kept although there is no more to come")
+	}
+}

@@ -21,18 +21,39 @@ type Pass struct {
 	Scratch any
 
 	eng     *Engine
-	buf     []byte // raw bytes of one read
-	plain   []byte // decrypted bytes; made when first needed
-	dirty   []*Conn
+	buf     []byte  // raw bytes of one read
+	plain   []byte  // decrypted bytes; made when first needed
+	dirty   []*Conn // are written when the turn is over
+	later   []*Conn // may wait for the next turns
 	drained []*Conn
 }
+
+// What a Conn is remembered for.
+const (
+	notDirty = iota
+	flushLater
+	flushSoon
+)
 
 // Flush remembers c: its out-buffer is written, without blocking, at the end of the pass, or at once when much has gathered. A
 // connection that some pass has already remembered is not remembered twice; that pass writes what is appended until then.
 func (p *Pass) Flush(c *Conn) {
-	if c.dirty.CompareAndSwap(false, true) {
+	if c.dirty.Swap(flushSoon) != flushSoon {
 		p.dirty = append(p.dirty, c)
 	}
+	p.flushMuch(c)
+}
+
+// FlushLater is Flush for what nobody waits for in order to go on, as deliveries are: an event loop with a lot of input goes on
+// with that for up to flushDelay, so that one write takes more. Answers to those who send must not wait, or they would.
+func (p *Pass) FlushLater(c *Conn) {
+	if c.dirty.CompareAndSwap(notDirty, flushLater) {
+		p.later = append(p.later, c)
+	}
+	p.flushMuch(c)
+}
+
+func (p *Pass) flushMuch(c *Conn) {
 	// A long pass can make more output than the high water mark allows; waiting for its end would turn batching into drops.
 	if c.buffered.Load() >= int64(p.eng.cfg.HighWater/2) {
 		c.flush(p)
@@ -41,12 +62,25 @@ func (p *Pass) Flush(c *Conn) {
 
 // finish writes what the turn caused, until nothing is left to do.
 func (p *Pass) finish() {
+	for len(p.dirty) > 0 || len(p.later) > 0 || len(p.drained) > 0 {
+		p.write(&p.later)
+		p.answer()
+	}
+}
+
+// write flushes the connections of a list, and those that come to it meanwhile.
+func (p *Pass) write(list *[]*Conn) {
+	for i := 0; i < len(*list); i++ {
+		(*list)[i].flush(p)
+	}
+	clear(*list)
+	*list = (*list)[:0]
+}
+
+// answer writes what must not wait.
+func (p *Pass) answer() {
 	for len(p.dirty) > 0 || len(p.drained) > 0 {
-		for i := 0; i < len(p.dirty); i++ {
-			p.dirty[i].flush(p)
-		}
-		clear(p.dirty)
-		p.dirty = p.dirty[:0]
+		p.write(&p.dirty)
 
 		// Handlers append in Drained, so the list is taken before it is walked.
 		for n := len(p.drained); n > 0; n-- {
