@@ -174,8 +174,8 @@ func (c *conn) free(a *attachment) {
 // attach claims the client's session. What the connection makes of it is stored
 // before CONNACK says so.
 func (c *conn) attach(p *transport.Pass, a *attachment) error {
-	if old := c.ns.connection(c.client.ID); old != nil {
-		c.takeOver(p, a, old)
+	if old, s := c.ns.connection(c.client.ID); old != nil {
+		c.takeOver(p, a, old, s)
 		return nil
 	}
 	s, present, ended, err := c.b.claim(c.ns, c.client.ID, a.pkt.CleanStart)
@@ -217,9 +217,9 @@ func (c *conn) attach(p *transport.Pass, a *attachment) error {
 // takeOver ends the connection that the client has [MQTT-3.1.4-3], and goes on when
 // that one is through with what it was doing: nothing that the client sent before
 // may take effect after what it sends from now on [MQTT-4.6.0-5].
-func (c *conn) takeOver(p *transport.Pass, a *attachment, old *conn) {
+func (c *conn) takeOver(p *transport.Pass, a *attachment, old *conn, s *session.Session) {
 	c.state = deciding
-	c.b.replaced(old, clientOf(old.session()))
+	c.b.replaced(old, clientOf(s))
 	c.await(p, old.gone.tell, func(p *transport.Pass) {
 		if err := c.attach(p, a); err != nil {
 			c.fail(err)

@@ -242,7 +242,7 @@ func TestQuotas(t *testing.T) {
 	// The rate is the connection's own: 100 bytes a second.
 	c.publish("r", strings.Repeat("x", 150), 1, 1) // goes into debt
 	c.expectAck(packet.TypePuback, 1, packet.NoMatchingSubscribers)
-	eventually(t, "the client to be held back", func() bool { return b.root.connection("c").Paused() })
+	eventually(t, "the client to be held back", func() bool { c, _ := b.root.connection("c"); return c.Paused() })
 	c.publish("r", "y", 1, 2)
 	now.Advance(2 * time.Second)
 	c.expectAck(packet.TypePuback, 2, packet.NoMatchingSubscribers)

@@ -140,14 +140,15 @@ func (n *namespace) lookup(clientID string) *session.Session {
 	return sh.sessions[clientID]
 }
 
-// connection returns the open connection of a client, nil if there is none.
-func (n *namespace) connection(clientID string) *conn {
+// connection returns the open connection of a client and its session, nil if there is
+// none. The connection may be attaching still, and not know its session yet.
+func (n *namespace) connection(clientID string) (*conn, *session.Session) {
 	if s := n.lookup(clientID); s != nil {
 		if c, ok := s.Link().(*conn); ok {
-			return c
+			return c, s
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // eachSession calls fn for a snapshot of the sessions, without holding a lock.
