@@ -41,7 +41,11 @@ func (q *fakeQueue) put(m *packet.Message, client *hook.Client) uint64 {
 	q.mu.Lock()
 	q.next += 3
 	offset := q.next
-	q.list = append(q.list, hook.Queued{Offset: offset, Client: client, Message: m.Keep(offset)})
+	e := hook.Queued{Offset: offset, Client: client, Message: m.Keep(offset)}
+	if client != nil {
+		e.Namespace = client.Namespace
+	}
+	q.list = append(q.list, e)
 	ready := q.ready
 	if !q.seenEnd {
 		ready = nil

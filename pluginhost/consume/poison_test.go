@@ -96,7 +96,6 @@ func TestDeadLetter(t *testing.T) {
 		props.User = []packet.UserProperty{{Key: "own", Value: "1"}}
 		m.Props, _ = props.AppendForward(nil)
 		b.queue.put(m, client("ann", "x"))
-		b.queue.list[0].Namespace = "x"
 		b.queue.fill(1)
 		b.use(func(in *pluginv1.ConsumeBatch, out *pluginv1.ConsumeResult) error {
 			_ = allGood(in, out)
