@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
@@ -41,5 +42,24 @@ func TestTakeoverWaitsForTheOldConnection(t *testing.T) {
 	}
 	close(release)
 	next.expectConnack(packet.Success)
+	old.expectEnd(packet.SessionTakenOver)
+}
+
+// A client that comes while another one of its Client Identifier is attaching finds that
+// one by its session, which it does not know itself yet.
+func TestTakeoverOfOneThatIsAttaching(t *testing.T) {
+	b, addr := start(t)
+	old := connect(t, addr, "c")
+	first, _ := b.root.connection("c")
+	first.attached.Store(false) // as in that moment
+	told := make(chan string, 1)
+	b.Install(&fakeHost{observe: func(e *hook.Event) {
+		first.attached.Store(true)
+		told <- e.Client.ID
+	}}, hook.SetOf(hook.SessionTakenOver))
+	connect(t, addr, "c")
+	if id := <-told; id != "c" {
+		t.Errorf("the session of %q was taken over", id)
+	}
 	old.expectEnd(packet.SessionTakenOver)
 }

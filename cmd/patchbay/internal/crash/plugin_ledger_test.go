@@ -131,9 +131,7 @@ type order struct {
 }
 
 func (q *inquest) checkEnded(who actor, a *account, m *message) {
-	// Of poison whose publisher has sent it twice one copy may be buried, so that nothing is
-	// owed, while the other one has attempts left.
-	if a == q.queue && m.began < q.ended && !q.buried[m] {
+	if a == q.queue && m.began < q.ended {
 		q.l.violate(who, m, "the consumer got it again after all was acknowledged and the broker had been stopped in order")
 	}
 }

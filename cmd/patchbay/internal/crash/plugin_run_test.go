@@ -52,6 +52,9 @@ func newConsumerRun(h *hosting, seed uint64) *pluginRun {
 	r.follow("queue.log", func(line string) { q.recorded(who, q.queue, line) })
 	r.follow("attempts.log", func(line string) { q.attempted(who, line) })
 	r.cast.guests = []*account{q.queue, q.dead}
+	// A message that its publisher has sent twice is there twice: what is owed has come with
+	// the one, while the other may have attempts left.
+	r.finish = func() error { return r.shown(0) }
 	r.cast.mourner = &mourner{
 		client:  client{l: l, who: l.enter("mourner", "MQTT 5.0, QoS 1, dead letters"), version: packet.V5},
 		inquest: q, witness: r.read,

@@ -30,6 +30,9 @@ type run struct {
 	stalled time.Duration
 	// mischief is what happens in the wild, before the broker is killed.
 	mischief func(st *stage) error
+	// finish waits for what has to be done before the broker is stopped in order, beyond
+	// what is owed; nil: nothing.
+	finish func() error
 }
 
 func newRun(p program, seed uint64) *run {
@@ -153,6 +156,11 @@ func (r *run) lastLife(traffic time.Duration) error {
 	r.checkRetained(st)
 	if len(r.ledger.broken()) > 0 {
 		return r.kill(st)
+	}
+	if r.finish != nil {
+		if err := r.finish(); err != nil {
+			return err
+		}
 	}
 	return r.program.stop()
 }
