@@ -12,11 +12,13 @@ const (
 	// loopEvents is how many ready connections one wait tells of, and so how many share a pass.
 	loopEvents = 256
 
-	// What counts as a lot of input in one turn of the loop, and how long what has been delivered may wait for more of it.
-	// Without a lot it is written at once: there is nothing to wait for.
+	// What counts as a lot of input in one turn of the loop: then what has been delivered waits for more of it, for at most
+	// flushFactor times as long as writing took the last time, so that a loop spends no more than a third of its time on that, and
+	// those wait long that are many. Without a lot it is written at once: there is nothing to wait for.
 	denseEvents = 4
 	denseBytes  = 1 << 10
-	flushDelay  = 4 * time.Millisecond
+	flushFactor = 2
+	flushDelay  = 25 * time.Millisecond // at most
 
 	// loopTick is how long a loop sleeps at most while a deadline of one of its connections is running.
 	loopTick = 100 * time.Millisecond
@@ -52,6 +54,7 @@ type loop struct {
 	turnRead int         // bytes read in this turn
 	held     *Pass       // of the last turns: it has something to write yet
 	heldAt   time.Duration
+	took     time.Duration // to write what was held, the last time
 }
 
 // slot is what the kernel knows a link by. An event may come for a link that has left; its generation tells.
@@ -143,18 +146,24 @@ func (lp *loop) run() {
 
 // conclude writes what a turn with n events has caused, or keeps a part of it for the next one.
 func (lp *loop) conclude(p *Pass, n int) {
-	if len(p.later) > 0 && (n >= denseEvents || lp.turnRead >= denseBytes) {
-		switch now := monotonic(); {
-		case lp.held == nil:
-			lp.held, lp.heldAt = p, now
-			fallthrough
-		case now-lp.heldAt < flushDelay:
-			p.answer()
-			return
-		}
+	dense := len(p.later) > 0 && (n >= denseEvents || lp.turnRead >= denseBytes)
+	if lp.held == nil && !dense {
+		p.end()
+		return
+	}
+	now := monotonic()
+	if lp.held == nil {
+		lp.held, lp.heldAt = p, now
+		p.answer()
+		return
+	}
+	if dense && now-lp.heldAt < min(flushFactor*lp.took, flushDelay) {
+		p.answer()
+		return
 	}
 	lp.held = nil
 	p.end()
+	lp.took = monotonic() - now
 }
 
 // collect takes the calls that have come. Without any, those who ask from now on ring the bell.

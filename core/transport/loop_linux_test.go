@@ -202,7 +202,7 @@ func TestConclude(t *testing.T) {
 	nc := dial(t, l)
 	byteSession(t, nc)
 	c := receive(t, handlers, "handler").c
-	lp := &loop{eng: e}
+	lp := &loop{eng: e, took: flushDelay}
 	p := e.borrow()
 	// Nobody else flushes c meanwhile: its own loop has nothing to do.
 	later := func(text string) {
@@ -241,6 +241,17 @@ func TestConclude(t *testing.T) {
 	arrives("c")
 	if lp.held != nil {
 		t.Error("the pass is kept longer than its time")
+	}
+
+	p = e.borrow()
+	later("quick")
+	lp.took = time.Nanosecond
+	lp.conclude(p, denseEvents)
+	lp.heldAt -= flushFactor * lp.took
+	lp.conclude(p, denseEvents)
+	arrives("quick")
+	if lp.held != nil {
+		t.Error("the pass is kept longer than writing takes")
 	}
 
 	p = e.borrow()
