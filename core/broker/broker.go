@@ -114,6 +114,7 @@ func New(options ...func(*Options)) (*Broker, error) {
 		NewScratch: func() any {
 			return &scratch{cache: router.NewCache(cacheEntries), frames: session.Frames{NextID: b.messageID}}
 		},
+		Settle:    settleAll,
 		HighWater: o.OutBufferHigh, LowWater: o.OutBufferLow, WriteTimeout: o.WriteTimeout,
 		Now: b.clock.Fresh, Driver: o.Driver, Logger: o.Logger,
 	})

@@ -196,6 +196,9 @@ func (c *conn) handle(p *transport.Pass, sc *scratch, live *Live, h packet.Heade
 	if c.state != connected {
 		return c.handleUnconnected(p, live, h, body)
 	}
+	if h.Type != packet.TypePublish {
+		sc.settle(p, c.sess)
+	}
 	switch h.Type {
 	case packet.TypePublish:
 		return c.handlePublish(p, sc, live, h, body)
@@ -281,6 +284,7 @@ func (c *conn) Woken(p *transport.Pass) {
 		c.pump(p, c.sess)
 	}
 	if why&wakeRetry != 0 && c.sess != nil {
+		sc.settle(p, c.sess)
 		if n := c.sess.Retry(&sc.frames); n > 0 {
 			c.b.stats.Retransmitted.Add(int64(n))
 			p.Flush(c.Conn)
@@ -308,6 +312,7 @@ func (c *conn) session() *session.Session {
 
 func (c *conn) pump(p *transport.Pass, s *session.Session) {
 	sc := p.Scratch.(*scratch)
+	sc.settle(p, s)
 	if n := s.Pump(&sc.frames); n > 0 {
 		sc.tally.sent(packet.TypePublish, n)
 		sc.tally.fold(&c.b.stats)

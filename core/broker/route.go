@@ -52,10 +52,14 @@ func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.M
 		sc.frames.Begin(m, b.clock.Now())
 	}
 	d.byHook = b.screens()
+	d.gathers = len(targets) >= gatherFrom && !d.byHook && sc.frames.Gathers() && !b.hooks.Wants(hook.Delivered)
 	for i := range targets {
 		d.deliver(&targets[i])
 	}
 	sc.frames.End()
+	if sc.frames.GatheredMuch() {
+		settleAll(p, true)
+	}
 	if d.unwanted == len(targets) && d.unwanted > 0 && !m.Retain {
 		b.dropped(n.name, from.client, m, m.QoS, hook.DropNoSubscriber)
 	}
@@ -76,6 +80,8 @@ type delivery struct {
 	m      *packet.Message
 	from   source
 	byHook bool
+	// gathers says that QoS 0 may be gathered.
+	gathers bool
 	// queues counts the queues among the receivers, unwanted those that did not take
 	// the message.
 	queues, unwanted int
@@ -136,6 +142,10 @@ func (d *delivery) share(g *router.Group, exclude router.Subscriber) session.Out
 
 // send delivers to one session.
 func (d *delivery) send(s *session.Session, how session.Delivery) session.Outcome {
+	if d.gathers && how.QoS == 0 && d.gather(s, &how) {
+		return session.Sent
+	}
+	d.sc.settle(d.p, s)
 	frames, m := &d.sc.frames, d.m
 	if cl := s.Client.Load(); d.byHook || cl != nil && cl.Permissions.FiltersReceive() {
 		if m = d.screen(clientOf(s), how); m == nil {

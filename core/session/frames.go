@@ -31,6 +31,8 @@ type Frames struct {
 	// delivered is told of what goes out for the first time, during Pump; nil
 	// if nobody wants to know.
 	delivered func(s *Session, m *packet.Message, qos byte)
+
+	gatherer
 }
 
 // frame is an encoded PUBLISH, without its payload if shared is set.
@@ -45,6 +47,7 @@ type frame struct {
 // Unix milliseconds.
 func (f *Frames) Begin(m *packet.Message, now int64) {
 	f.msg, f.now, f.valid, f.buf = m, now, 0, f.buf[:0]
+	f.present = [2]int32{-1, -1}
 }
 
 // End gives the reference back that Frames itself took.

@@ -33,6 +33,23 @@ func (l *fakeLink) AppendPublish(frame []byte, idOffset int, id uint16) {
 	l.frames = append(l.frames, b)
 }
 
+func (l *fakeLink) AppendAll(packets [][]byte, size int) {
+	for _, b := range packets {
+		size -= len(b)
+		for len(b) > 0 { // what lies side by side comes in one piece
+			h, n, err := packet.ReadHeader(b)
+			if err != nil || n == 0 {
+				panic("AppendAll with something that is not a packet")
+			}
+			l.Append(b[:n+h.Remaining])
+			b = b[n+h.Remaining:]
+		}
+	}
+	if size != 0 {
+		panic("AppendAll with a wrong size")
+	}
+}
+
 func (l *fakeLink) AppendShared(head []byte, idOffset int, id uint16, payload []byte, owner interface{ Unref() }) {
 	l.AppendPublish(append(append([]byte(nil), head...), payload...), idOffset, id)
 	owner.Unref()

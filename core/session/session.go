@@ -79,6 +79,8 @@ type Env struct {
 type Link interface {
 	Append(b []byte)
 	AppendPublish(frame []byte, idOffset int, id uint16)
+	// AppendAll copies packets whose sizes add up to size.
+	AppendAll(packets [][]byte, size int)
 	// AppendShared copies head and refers to payload until owner.Unref is called.
 	AppendShared(head []byte, idOffset int, id uint16, payload []byte, owner interface{ Unref() })
 	// OverHighWater reports whether the receiver takes less than it is sent:
@@ -125,6 +127,18 @@ type link struct {
 
 // Session is one client's session. The zero value is not usable; see New.
 type Session struct {
+	// What a delivery at QoS 0 looks at comes first: all that it touches of a
+	// session's memory.
+
+	// Client describes the client of the present or last connection; its owner
+	// sets it.
+	Client atomic.Pointer[hook.Client]
+
+	link      atomic.Pointer[link]
+	gathering atomic.Uint64 // where something is gathered for it: a Frames' id, and the index there; 0: nowhere
+	load      atomic.Int32
+	behind    atomic.Bool // QoS 0 messages have to queue: something older waits
+
 	id, namespace string
 	key           uint64
 	env           *Env
@@ -133,14 +147,7 @@ type Session struct {
 	// delayed Will, of a client that is away.
 	Timer clock.Timer
 
-	// Client describes the client of the present or last connection; its owner
-	// sets it.
-	Client atomic.Pointer[hook.Client]
-
-	link   atomic.Pointer[link]
-	quota  atomic.Pointer[Quota]
-	load   atomic.Int32
-	behind atomic.Bool // QoS 0 messages have to queue: something older waits
+	quota atomic.Pointer[Quota]
 
 	mu         sync.Mutex
 	ended      bool

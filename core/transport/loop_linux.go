@@ -12,6 +12,9 @@ const (
 	// loopEvents is how many ready connections one wait tells of, and so how many share a pass.
 	loopEvents = 256
 
+	// loopReadLimit is passReadLimit for what all connections of a loop have read together: the more, the more of it is in each write.
+	loopReadLimit = 2 * passReadLimit
+
 	// What counts as a lot of input in one turn of the loop: then what has been delivered waits for more of it, for at most
 	// flushFactor times as long as writing took the last time, so that a loop spends no more than a third of its time on that, and
 	// those wait long that are many. Without a lot it is written at once: there is nothing to wait for.
@@ -135,7 +138,7 @@ func (lp *loop) run() {
 				lp.call(p, l)
 			}
 			lp.taken = lp.taken[:0]
-			lp.conclude(p, n)
+			lp.conclude(p, n, moving != nil)
 		}
 		lp.expire()
 		if moving != nil {
@@ -144,9 +147,10 @@ func (lp *loop) run() {
 	}
 }
 
-// conclude writes what a turn with n events has caused, or keeps a part of it for the next one.
-func (lp *loop) conclude(p *Pass, n int) {
-	dense := len(p.later) > 0 && (n >= denseEvents || lp.turnRead >= denseBytes)
+// conclude writes what a turn with n events has caused, or keeps a part of it for the next one. With last it keeps nothing: a
+// publisher that goes to another loop must not overtake itself.
+func (lp *loop) conclude(p *Pass, n int, last bool) {
+	dense := !last && p.waits() && (n >= denseEvents || lp.turnRead >= denseBytes)
 	if lp.held == nil && !dense {
 		p.end()
 		return
@@ -280,7 +284,7 @@ func (lp *loop) turn(p *Pass, l *loopLink, readable bool) {
 		return
 	}
 	lp.turnRead += read
-	if lp.passRead += read; lp.passRead >= passReadLimit {
+	if lp.passRead += read; lp.passRead >= loopReadLimit {
 		p.finish()
 		lp.passRead = 0
 	}

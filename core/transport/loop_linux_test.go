@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -220,24 +221,24 @@ func TestConclude(t *testing.T) {
 	}
 
 	later("a")
-	lp.conclude(p, denseEvents)
+	lp.conclude(p, denseEvents, false)
 	if !waits() || lp.held != p {
 		t.Error("after a turn with many events a delivery does not wait")
 	}
 	later("b")
 	lp.turnRead = denseBytes
-	lp.conclude(p, 1)
+	lp.conclude(p, 1, false)
 	if !waits() || lp.held != p {
 		t.Error("after a turn with many bytes a delivery does not wait")
 	}
 	c.Append(frame([]byte("answer")))
 	p.Flush(c)
-	lp.conclude(p, denseEvents)
+	lp.conclude(p, denseEvents, false)
 	arrives("a", "b", "answer")
 
 	later("c")
 	lp.heldAt -= flushDelay
-	lp.conclude(p, denseEvents)
+	lp.conclude(p, denseEvents, false)
 	arrives("c")
 	if lp.held != nil {
 		t.Error("the pass is kept longer than its time")
@@ -246,9 +247,9 @@ func TestConclude(t *testing.T) {
 	p = e.borrow()
 	later("quick")
 	lp.took = time.Nanosecond
-	lp.conclude(p, denseEvents)
+	lp.conclude(p, denseEvents, false)
 	lp.heldAt -= flushFactor * lp.took
-	lp.conclude(p, denseEvents)
+	lp.conclude(p, denseEvents, false)
 	arrives("quick")
 	if lp.held != nil {
 		t.Error("the pass is kept longer than writing takes")
@@ -257,16 +258,82 @@ func TestConclude(t *testing.T) {
 	p = e.borrow()
 	later("d")
 	lp.turnRead = denseBytes - 1
-	lp.conclude(p, denseEvents-1)
+	lp.conclude(p, denseEvents-1, false)
 	arrives("d")
 
 	p = e.borrow()
 	later("e")
-	lp.conclude(p, denseEvents)
+	lp.conclude(p, denseEvents, false)
 	lp.turnRead = 0
-	lp.conclude(p, 0)
+	lp.conclude(p, 0, false)
 	arrives("e")
 	if lp.held != nil {
 		t.Error("the pass is kept although there is no more to come")
+	}
+
+	p = e.borrow()
+	later("f")
+	lp.conclude(p, denseEvents, true)
+	arrives("f")
+}
+
+// What a caller owes waits as deliveries do, but not longer than an answer.
+func TestSettle(t *testing.T) {
+	var c *Conn
+	var settled []bool
+	e := newTestEngine(t, Config{Driver: Loops(), Settle: func(p *Pass, now bool) {
+		settled = append(settled, now)
+		c.Append(frame([]byte("owed")))
+		if now {
+			p.FlushNow(c)
+		} else {
+			p.FlushLater(c)
+		}
+	}})
+	l, handlers := listen(t, e, ListenerConfig{}, nil)
+	nc := dial(t, l)
+	byteSession(t, nc)
+	c = receive(t, handlers, "handler").c
+	lp := &loop{eng: e, took: flushDelay}
+	arrives := func(texts ...string) {
+		t.Helper()
+		for _, want := range texts {
+			if got := readFrame(t, nc); string(got) != want {
+				t.Fatalf("got %q, want %q", got, want)
+			}
+		}
+	}
+
+	p := e.borrow()
+	p.Owe()
+	lp.conclude(p, denseEvents, false)
+	if lp.held != p || len(settled) > 0 {
+		t.Error("after a turn with many events what is owed does not wait")
+	}
+	lp.turnRead = 0
+	lp.conclude(p, 0, false)
+	arrives("owed")
+
+	p = e.borrow()
+	p.Owe()
+	other := dial(t, l)
+	byteSession(t, other)
+	asker := receive(t, handlers, "handler").c
+	asker.Append(frame([]byte("answer")))
+	p.Flush(asker)
+	lp.conclude(p, denseEvents, false)
+	if got := readFrame(t, other); string(got) != "answer" {
+		t.Fatalf("got %q", got)
+	}
+	if lp.held != p || c.out.empty() {
+		t.Error("what is owed was not appended before the answer, or did not wait there")
+	}
+	lp.conclude(p, 0, false)
+	arrives("owed")
+	if !slices.Equal(settled, []bool{true, false}) {
+		t.Errorf("settled %v, want at once and then later", settled)
+	}
+	if p.owes {
+		t.Error("something is owed still")
 	}
 }

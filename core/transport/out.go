@@ -20,6 +20,22 @@ func (c *Conn) AppendPublish(frame []byte, idOffset int, id uint16) {
 	c.mu.Unlock()
 }
 
+// AppendAll copies frames, whose lengths add up to size, into the out-buffer, in one piece as far as there are buffers of that size.
+func (c *Conn) AppendAll(frames [][]byte, size int) {
+	c.mu.Lock()
+	if !c.stopped {
+		cp, room := &c.eng.chunks, c.headroom()
+		if t := c.out.tail; t == nil || t.room() < size {
+			c.out.grow(cp, size, room)
+		}
+		for _, b := range frames {
+			c.out.write(cp, b, room)
+		}
+		c.addBuffered(size)
+	}
+	c.mu.Unlock()
+}
+
 // AppendShared is AppendPublish for a frame in two parts: head is copied and patched, payload is only referenced, must not change
 // and is written from where it is. owner.Unref is called exactly once, when payload was written or dropped; at once after Close.
 func (c *Conn) AppendShared(head []byte, idOffset int, id uint16, payload []byte, owner Owner) {

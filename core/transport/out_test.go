@@ -24,7 +24,10 @@ func TestAppendsAgainstModel(t *testing.T) {
 			if at > 0 {
 				patched[at], patched[at+1] = byte(id>>8), byte(id)
 			}
-			switch rng.IntN(4) {
+			switch rng.IntN(5) {
+			case 4:
+				c.AppendAll([][]byte{frame, patched, frame[:5]}, 2*len(frame)+5)
+				want = append(append(append(want, frame...), patched...), frame[:5]...)
 			case 0:
 				c.Append(frame)
 				want = append(want, frame...)

@@ -26,6 +26,7 @@ type Pass struct {
 	dirty   []*Conn // are written when the turn is over
 	later   []*Conn // may wait for the next turns
 	drained []*Conn
+	owes    bool // the caller has kept output back
 }
 
 // What a Conn is remembered for.
@@ -60,9 +61,27 @@ func (p *Pass) flushMuch(c *Conn) {
 	}
 }
 
+// FlushNow writes what c has in its out-buffer at once, without blocking. It is for connections that need not be remembered, in
+// [Config.Settle].
+func (p *Pass) FlushNow(c *Conn) { c.flush(p) }
+
+// Owe says that the caller keeps output back, which [Config.Settle] will bring: as FlushLater, for what has not been appended yet.
+func (p *Pass) Owe() { p.owes = true }
+
+func (p *Pass) settle(now bool) {
+	if p.owes {
+		p.owes = false
+		p.eng.cfg.Settle(p, now)
+	}
+}
+
+// waits reports whether there is output that may wait for the next turn.
+func (p *Pass) waits() bool { return p.owes || len(p.later) > 0 }
+
 // finish writes what the turn caused, until nothing is left to do.
 func (p *Pass) finish() {
-	for len(p.dirty) > 0 || len(p.later) > 0 || len(p.drained) > 0 {
+	for p.waits() || len(p.dirty) > 0 || len(p.drained) > 0 {
+		p.settle(true)
 		p.write(&p.later)
 		p.answer()
 	}
@@ -80,6 +99,8 @@ func (p *Pass) write(list *[]*Conn) {
 // answer writes what must not wait.
 func (p *Pass) answer() {
 	for len(p.dirty) > 0 || len(p.drained) > 0 {
+		// Who has an answer may tell others that the message is on its way.
+		p.settle(false)
 		p.write(&p.dirty)
 
 		// Handlers append in Drained, so the list is taken before it is walked.
