@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +36,11 @@ type loop struct {
 	eng      *Engine
 	ep, bell int // epoll, and the eventfd that ends its wait
 
+	// While there is nothing to do, the goroutine waits for ep as others do for a socket. In a blocking epoll_wait it would
+	// have the runtime find other work for its processor each time, and a monitor thread that watches over that.
+	file  *os.File // ep
+	waits syscall.RawConn
+
 	load  load
 	links atomic.Int64 // that it has, or will have when it has seen its calls
 
@@ -48,6 +55,9 @@ type loop struct {
 	closed bool        // guarded by mu: to end when the last link has gone
 
 	// Owned by the goroutine.
+	events   [loopEvents]unix.EpollEvent
+	ready    int    // of them
+	timed    bool   // file has a deadline
 	slots    []slot // what events are about
 	free     []int32
 	leaving  []*loopLink // lingering, see lingerTime
@@ -78,16 +88,35 @@ func newLoop(d *loopDriver, eng *Engine) (*loop, error) {
 	}
 	// Slot 0 is the bell's.
 	lp := &loop{d: d, eng: eng, ep: ep, bell: bell, slots: make([]slot, 1)}
-	if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+	if err := lp.open(); err != nil {
 		lp.closeFDs()
 		return nil, err
 	}
 	return lp, nil
 }
 
+func (lp *loop) open() error {
+	if err := unix.SetNonblock(lp.ep, true); err != nil { // os.NewFile goes by that
+		return err
+	}
+	lp.file = os.NewFile(uintptr(lp.ep), "epoll")
+	if err := lp.file.SetReadDeadline(time.Time{}); err != nil {
+		return err // it cannot be waited for
+	}
+	var err error
+	if lp.waits, err = lp.file.SyscallConn(); err != nil {
+		return err
+	}
+	return unix.EpollCtl(lp.ep, unix.EPOLL_CTL_ADD, lp.bell, &unix.EpollEvent{Events: unix.EPOLLIN})
+}
+
 func (lp *loop) closeFDs() {
 	unix.Close(lp.bell)
-	unix.Close(lp.ep)
+	if lp.file == nil {
+		unix.Close(lp.ep)
+		return
+	}
+	lp.file.Close()
 }
 
 // ask gives l a turn soon. Any goroutine.
@@ -114,7 +143,10 @@ func (lp *loop) ringLocked() {
 
 // run is the goroutine.
 func (lp *loop) run() {
-	events := make([]unix.EpollEvent, loopEvents)
+	poll := func(fd uintptr) bool {
+		lp.ready = pollFD(int(fd), lp.events[:])
+		return lp.ready > 0
+	}
 	lp.load.begin(time.Now())
 	for {
 		moving, asleep, over := lp.collect()
@@ -122,7 +154,7 @@ func (lp *loop) run() {
 			lp.closeFDs()
 			return
 		}
-		n := lp.wait(events, asleep)
+		n := lp.wait(poll, asleep)
 		if n > 0 || len(lp.taken) > 0 || lp.held != nil {
 			p := lp.held
 			if p == nil {
@@ -130,8 +162,8 @@ func (lp *loop) run() {
 				lp.passRead = 0
 			}
 			lp.turnRead = 0
-			for i := range events[:n] {
-				lp.event(p, &events[i])
+			for i := range lp.events[:n] {
+				lp.event(p, &lp.events[i])
 			}
 			for i, l := range lp.taken {
 				lp.taken[i] = nil
@@ -181,23 +213,27 @@ func (lp *loop) collect() (moving *loop, asleep, over bool) {
 }
 
 // wait returns how many events there are; if there is something else to do, at once.
-func (lp *loop) wait(events []unix.EpollEvent, asleep bool) int {
-	timeout := 0
-	if asleep {
-		timeout = -1
-		if len(lp.leaving) > 0 || lp.blocked.Load() > 0 {
-			timeout = int(loopTick / time.Millisecond)
-		}
-		lp.load.idle(time.Now())
+func (lp *loop) wait(poll func(fd uintptr) bool, asleep bool) int {
+	if !asleep {
+		poll(uintptr(lp.ep))
+		return lp.ready
 	}
-	n, _ := unix.EpollWait(lp.ep, events, timeout) // EINTR is a wait that brought nothing
-	if asleep {
-		lp.load.busy(time.Now(), lp.d)
-		lp.mu.Lock()
-		lp.asleep = false
-		lp.mu.Unlock()
+	now := time.Now()
+	lp.load.idle(now)
+	if tick := len(lp.leaving) > 0 || lp.blocked.Load() > 0; tick {
+		lp.timed = true
+		_ = lp.file.SetReadDeadline(now.Add(loopTick))
+	} else if lp.timed {
+		lp.timed = false
+		_ = lp.file.SetReadDeadline(time.Time{})
 	}
-	return max(n, 0)
+	lp.ready = 0
+	_ = lp.waits.Read(poll) // its only error is the deadline's
+	lp.load.busy(time.Now(), lp.d)
+	lp.mu.Lock()
+	lp.asleep = false
+	lp.mu.Unlock()
+	return lp.ready
 }
 
 func (lp *loop) event(p *Pass, e *unix.EpollEvent) {
@@ -206,7 +242,7 @@ func (lp *loop) event(p *Pass, e *unix.EpollEvent) {
 		lp.rung = false
 		lp.mu.Unlock()
 		var count [8]byte
-		_, _ = unix.Read(lp.bell, count[:])
+		_, _ = readFD(lp.bell, count[:])
 		return
 	}
 	s := &lp.slots[e.Fd]
