@@ -49,7 +49,7 @@ type loop struct {
 
 	mu     sync.Mutex
 	calls  []*loopLink // guarded by mu: these want a turn
-	asleep bool        // guarded by mu: in epoll_wait, or about to be
+	asleep bool        // guarded by mu: it waits for ep, or is about to
 	rung   bool        // guarded by mu: the bell will end the wait
 	moving *loop       // guarded by mu: where half of the links shall go
 	closed bool        // guarded by mu: to end when the last link has gone
