@@ -144,9 +144,17 @@ func (e *ending) end() {
 	e.tells = nil
 }
 
+// through tells those who wait for the end of the connection: the client's next
+// one, which may be on another executor. What it has published has to be in the
+// out-buffers by then, or could be overtaken [MQTT-4.6.0-5].
+func (c *conn) through(p *transport.Pass) {
+	settleAll(p, true)
+	c.gone.end()
+}
+
 // Closed is called once, when the connection is gone.
 func (c *conn) Closed(p *transport.Pass, err error) {
-	defer c.gone.end()
+	defer c.through(p)
 	c.b.clock.Fresh() // session expiry and Will Delay count from here
 	c.ended.Store(true)
 	c.b.clock.Disarm(&c.timer)

@@ -100,3 +100,36 @@ func TestGatheredInOrder(t *testing.T) {
 		})
 	}
 }
+
+// The client's next connection, which may be on another executor, goes on when this one is through: by then nothing that it has
+// published waits any more to be put into an out-buffer. What plugins publish does not wait at all, since they are told at once.
+func TestNothingIsGatheredForOneThatIsThrough(t *testing.T) {
+	b, addr := start(t)
+	for i := range gatherFrom {
+		connect(t, addr, fmt.Sprint("s", i)).subscribe("all", 0)
+	}
+	c := &conn{b: b} // as far as publishing needs one
+	s := b.root.lookup("s0")
+	m := packet.Message{Topic: []byte("all"), Payload: []byte("x"), Expires: packet.NoExpiry}
+	b.engine.Do(func(p *transport.Pass) {
+		sc := p.Scratch.(*scratch)
+		b.route(p, sc, b.root, &m, source{})
+		if sc.frames.Gathering(s) != nil {
+			t.Error("what a plugin has published is gathered")
+		}
+		b.route(p, sc, b.root, &m, source{conn: c})
+		if sc.frames.Gathering(s) == nil {
+			t.Fatal("what a client has published is not gathered")
+		}
+		told := false
+		c.gone.tell(func() {
+			told = true
+			if sc.frames.Gathering(s) != nil {
+				t.Error("what the connection has published is gathered still")
+			}
+		})
+		if c.through(p); !told {
+			t.Error("nobody was told")
+		}
+	})
+}

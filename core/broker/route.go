@@ -52,7 +52,8 @@ func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.M
 		sc.frames.Begin(m, b.clock.Now())
 	}
 	d.byHook = b.screens()
-	d.gathers = len(targets) >= gatherFrom && !d.byHook && sc.frames.Gathers() && !b.hooks.Wants(hook.Delivered)
+	// Plugins, and the program itself, are told what became of a message before the pass ends; connections are not.
+	d.gathers = len(targets) >= gatherFrom && from.conn != nil && !d.byHook && sc.frames.Gathers() && !b.hooks.Wants(hook.Delivered)
 	for i := range targets {
 		d.deliver(&targets[i])
 	}

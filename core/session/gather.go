@@ -83,8 +83,9 @@ func (f *Frames) StartGathering(s *Session, client *hook.Client) *Gathering {
 	return &f.gatherings[len(f.gatherings)-1]
 }
 
-// Gathers reports whether the present message can be gathered for anybody: large payloads are referred to, not copied.
-func (f *Frames) Gathers() bool { return len(f.msg.Payload) < sharedPayload }
+// Gathers reports whether the present message can be gathered for anybody: large payloads are referred to, not copied, and what
+// has been gathered once is room that is kept.
+func (f *Frames) Gathers() bool { return f.msg.Size() < sharedPayload }
 
 // Gather adds the present message to g, at QoS 0 and without RETAIN. It returns false, having done nothing, if the packet is larger
 // than the receiver takes. much says that g should be settled.

@@ -220,10 +220,11 @@ func (lp *loop) wait(poll func(fd uintptr) bool, asleep bool) int {
 	}
 	now := time.Now()
 	lp.load.idle(now)
-	if tick := len(lp.leaving) > 0 || lp.blocked.Load() > 0; tick {
+	switch {
+	case len(lp.leaving) > 0 || lp.blocked.Load() > 0:
 		lp.timed = true
 		_ = lp.file.SetReadDeadline(now.Add(loopTick))
-	} else if lp.timed {
+	case lp.timed:
 		lp.timed = false
 		_ = lp.file.SetReadDeadline(time.Time{})
 	}
