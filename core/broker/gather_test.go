@@ -8,10 +8,15 @@ import (
 	"github.com/patchbay-mq/patchbay/core/transport"
 )
 
+// What brokers of the tests run on; the system's own driver, too.
+var drivers = map[string]func() transport.Driver{
+	"default":  func() transport.Driver { return nil },
+	"blocking": transport.Blocking,
+}
+
 // Messages to many, which are gathered, messages to one, and at QoS 1, keep their order among one another; and who has an answer to
 // a PINGREQ has everything that was sent to him before.
 func TestGatheredInOrder(t *testing.T) {
-	drivers := map[string]func() transport.Driver{"portable": transport.Portable, "default": func() transport.Driver { return nil }}
 	for name, driver := range drivers {
 		t.Run(name, func(t *testing.T) {
 			_, addr := start(t, func(o *Options) { o.Driver = driver() })

@@ -1,0 +1,7 @@
+//go:build linux || darwin
+
+package broker
+
+import "github.com/patchbay-mq/patchbay/core/transport"
+
+func init() { drivers["portable"] = transport.Portable }
