@@ -186,7 +186,8 @@ func (q *ackQueue) owed() (n int) {
 	return n
 }
 
-// handleAck takes PUBACK, PUBREC, PUBREL and PUBCOMP.
+// handleAck takes PUBACK, PUBREC, PUBREL and PUBCOMP. What has become possible is
+// done when all has been handled that was read.
 func (c *conn) handleAck(p *transport.Pass, sc *scratch, typ packet.Type, body []byte) error {
 	var a packet.Ack
 	if err := packet.DecodeAck(&a, typ, c.version, body); err != nil {
@@ -221,7 +222,7 @@ func (c *conn) handleAck(p *transport.Pass, sc *scratch, typ packet.Type, body [
 		c.answer(p, packet.TypePubcomp, a.PacketID, code, r)
 		return nil
 	}
-	c.pump(p, c.sess)
+	sc.acked = true
 	return nil
 }
 

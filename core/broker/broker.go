@@ -67,6 +67,7 @@ type scratch struct {
 	tally  tally
 	suback packet.Suback
 	batch  *batch // one to use again; nil: none
+	acked  bool   // what has been read acknowledges deliveries
 }
 
 // cacheEntries is the size of a pass's match cache: 4,096 topics at 32 ns a hit.
@@ -114,7 +115,7 @@ func New(options ...func(*Options)) (*Broker, error) {
 		NewScratch: func() any {
 			return &scratch{cache: router.NewCache(cacheEntries), frames: session.Frames{NextID: b.messageID}}
 		},
-		Settle:    settleAll,
+		Settle:    b.settleAll,
 		HighWater: o.OutBufferHigh, LowWater: o.OutBufferLow, WriteTimeout: o.WriteTimeout,
 		Now: b.clock.Fresh, Driver: o.Driver, Logger: o.Logger,
 	})

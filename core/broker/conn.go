@@ -174,8 +174,13 @@ func (c *conn) Data(p *transport.Pass, b []byte) (used, need int) {
 	if c.batch != nil && !c.ended.Load() {
 		c.runBatch(p)
 	}
+	acked := sc.acked
+	sc.acked = false
 	if c.ended.Load() {
 		return len(b), 0
+	}
+	if acked {
+		c.pump(p, c.sess)
 	}
 	return used, need
 }
@@ -196,7 +201,9 @@ func (c *conn) handle(p *transport.Pass, sc *scratch, live *Live, h packet.Heade
 	if c.state != connected {
 		return c.handleUnconnected(p, live, h, body)
 	}
-	if h.Type != packet.TypePublish {
+	switch h.Type {
+	case packet.TypePublish, packet.TypePuback, packet.TypePubrec, packet.TypePubrel, packet.TypePubcomp:
+	default:
 		sc.settle(p, c.sess)
 	}
 	switch h.Type {
@@ -312,7 +319,7 @@ func (c *conn) session() *session.Session {
 
 func (c *conn) pump(p *transport.Pass, s *session.Session) {
 	sc := p.Scratch.(*scratch)
-	sc.settle(p, s)
+	// What waits in the session is older than what is gathered for it.
 	if n := s.Pump(&sc.frames); n > 0 {
 		sc.tally.sent(packet.TypePublish, n)
 		sc.tally.fold(&c.b.stats)

@@ -148,7 +148,7 @@ func (e *ending) end() {
 // one, which may be on another executor. What it has published has to be in the
 // out-buffers by then, or could be overtaken [MQTT-4.6.0-5].
 func (c *conn) through(p *transport.Pass) {
-	settleAll(p, true)
+	c.b.settleAll(p)
 	c.gone.end()
 }
 

@@ -39,7 +39,7 @@ func TestGatheredInOrder(t *testing.T) {
 				switch i % 50 {
 				case 10:
 					out.Topic = []byte("one")
-				case 20:
+				case 20, 21, 23, 26:
 					out.QoS, out.PacketID = 1, uint16(i)
 				case 30:
 					out.Payload = append(out.Payload, make([]byte, 6<<10)...) // is referred to

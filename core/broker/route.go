@@ -59,7 +59,7 @@ func (b *Broker) route(p *transport.Pass, sc *scratch, n *namespace, m *packet.M
 	}
 	sc.frames.End()
 	if sc.frames.GatheredMuch() {
-		settleAll(p, true)
+		b.settleAll(p)
 	}
 	if d.unwanted == len(targets) && d.unwanted > 0 && !m.Retain {
 		b.dropped(n.name, from.client, m, m.QoS, hook.DropNoSubscriber)
@@ -81,7 +81,7 @@ type delivery struct {
 	m      *packet.Message
 	from   source
 	byHook bool
-	// gathers says that QoS 0 may be gathered.
+	// gathers says that deliveries may be gathered.
 	gathers bool
 	// queues counts the queues among the receivers, unwanted those that did not take
 	// the message.
@@ -143,10 +143,10 @@ func (d *delivery) share(g *router.Group, exclude router.Subscriber) session.Out
 
 // send delivers to one session.
 func (d *delivery) send(s *session.Session, how session.Delivery) session.Outcome {
-	if d.gathers && how.QoS == 0 && d.gather(s, &how) {
+	if d.gathers && d.gather(s, &how) {
 		return session.Sent
 	}
-	d.sc.settle(d.p, s)
+	d.settle(s)
 	frames, m := &d.sc.frames, d.m
 	if cl := s.Client.Load(); d.byHook || cl != nil && cl.Permissions.FiltersReceive() {
 		if m = d.screen(clientOf(s), how); m == nil {
@@ -176,10 +176,15 @@ func (d *delivery) send(s *session.Session, how session.Delivery) session.Outcom
 		}
 	case session.Overflow:
 		if c, ok := s.Link().(*conn); ok {
-			c.disconnect(packet.QuotaExceeded, "session.max_queued_messages or session.max_queued_bytes is reached")
+			c.overflow()
 		}
 	}
 	return o
+}
+
+// overflow ends the connection of a client that takes less than it is sent.
+func (c *conn) overflow() {
+	c.disconnect(packet.QuotaExceeded, "session.max_queued_messages or session.max_queued_bytes is reached")
 }
 
 // screen asks the receiver's permissions and the host about one delivery; nil

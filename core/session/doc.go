@@ -15,8 +15,8 @@
 //	Puback / Pubrec / Pubcomp ─► off the ring ─► Pump
 //	Attach (a new connection) ─► Pump resends the ring in order, then the queue
 //
-// QoS 0 goes to the Link at once; to many receivers, gathered with other
-// messages (gather.go).
+// QoS 0 goes to the Link at once. A message to many receivers is gathered with
+// others before all that (gather.go).
 //
 // Who receives a message is core/router's affair, what happens when a session
 // ends is core/broker's, and where the queue lives is core/store's.

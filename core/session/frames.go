@@ -47,7 +47,7 @@ type frame struct {
 // Unix milliseconds.
 func (f *Frames) Begin(m *packet.Message, now int64) {
 	f.msg, f.now, f.valid, f.buf = m, now, 0, f.buf[:0]
-	f.present = [2]int32{-1, -1}
+	f.present = nonePresent
 }
 
 // End gives the reference back that Frames itself took.

@@ -9,7 +9,8 @@ import (
 
 // A message to many receivers is at first only noted for each of them. What has been gathered for one is then appended to its Link
 // at a time: the broker goes once through the memory of each receiver for many messages, not once for each message, which is what
-// most of a fan-out consists of. It is for QoS 0 alone, which changes nothing in a session.
+// most of a fan-out consists of. At QoS 1 and 2 that is when a message enters the session: until then it is as if it had not been
+// published yet, so that it is not for sessions whose messages outlive the process, which publishers wait for.
 
 // What is gathered at most: then it has to be settled, all of it or that of one session.
 const (
@@ -29,6 +30,18 @@ type Gathering struct {
 	bytes     uint32
 	maxPacket uint32
 	version   packet.Version
+	counts    bool // some are of QoS 1 or 2
+}
+
+// Settled is what has become of that. The zero value: nothing had been gathered.
+type Settled struct {
+	// Link wants to be flushed, unless it is nil.
+	Link Link
+	// Sent is how many messages of QoS 1 and 2 were appended to it, and Payload
+	// the bytes of these.
+	Sent, Payload int
+	// Overflow is the Link that is to be closed for Outcome Overflow.
+	Overflow Link
 }
 
 // note says that a receiver is to get a packet. Each receiver's notes are linked from the last to the first.
@@ -37,16 +50,29 @@ type note struct{ packet, before int32 }
 // span is a packet in gatherer.buf.
 type span struct{ start, end int32 }
 
+// counted is what has to be known of a packet of QoS 1 or 2 besides.
+type counted struct {
+	message  *packet.Message // with a reference; nil at QoS 0
+	idOffset int32
+	qos      byte
+}
+
 // gatherer is the part of Frames that gathers.
 type gatherer struct {
 	id         uint64 // that sessions know it by, in the upper half of Session.gathering
 	gatherings []Gathering
 	notes      []note
 	packets    []span
+	counted    []counted // of packets
 	buf        []byte
-	present    [2]int32 // the packets of the present message, for MQTT 3 and 5; none: -1
-	parts      [][]byte // scratch
+	present    [6]int32 // the packets of the present message, for MQTT 3 and 5 at QoS 0 to 2; none: -1
+
+	parts  [][]byte // scratch
+	order  []int32  // scratch
+	onward *Frames  // delivers what can't be sent at once; made when first needed
 }
+
+var nonePresent = [6]int32{-1, -1, -1, -1, -1, -1}
 
 var gatherers atomic.Uint64
 
@@ -87,19 +113,23 @@ func (f *Frames) StartGathering(s *Session, client *hook.Client) *Gathering {
 // has been gathered once is room that is kept.
 func (f *Frames) Gathers() bool { return f.msg.Size() < sharedPayload }
 
-// Gather adds the present message to g, at QoS 0 and without RETAIN. It returns false, having done nothing, if the packet is larger
-// than the receiver takes. much says that g should be settled.
-func (f *Frames) Gather(g *Gathering) (much, ok bool) {
-	v5 := 0
+// Gather adds the present message to g, at the given QoS and without RETAIN. It returns false, having done nothing, if that message
+// has to be delivered by itself: the packet is larger than the receiver takes, or the Store has to know of it. much says that g
+// should be settled.
+func (f *Frames) Gather(g *Gathering, qos byte) (much, ok bool) {
+	if qos > 0 && g.link.durable {
+		return false, false
+	}
+	layout := qos
 	if g.version == packet.V5 {
-		v5 = 1
+		layout += 3
 	}
-	n := f.present[v5]
+	n := f.present[layout]
 	if n < 0 {
-		n = f.gatherPacket(g.version)
-		f.present[v5] = n
+		n = f.gatherPacket(g.version, qos)
+		f.present[layout] = n
 	}
-	p := f.packets[n]
+	p := &f.packets[n]
 	size := uint32(p.end - p.start)
 	if g.maxPacket != 0 && size > g.maxPacket {
 		return false, false
@@ -108,14 +138,21 @@ func (f *Frames) Gather(g *Gathering) (much, ok bool) {
 	g.last = int32(len(f.notes) - 1)
 	g.packets++
 	g.bytes += size
+	g.counts = g.counts || qos > 0
 	return g.bytes >= maxGatheredBytes, true
 }
 
-func (f *Frames) gatherPacket(v packet.Version) int32 {
-	f.fill(0, false, nil)
+func (f *Frames) gatherPacket(v packet.Version, qos byte) int32 {
+	f.fill(qos, false, nil)
 	start := len(f.gatherer.buf)
-	f.gatherer.buf, _ = packet.AppendPublish(f.gatherer.buf, v, &f.out)
-	f.packets = append(f.packets, span{int32(start), int32(len(f.gatherer.buf))})
+	b, idOffset := packet.AppendPublish(f.gatherer.buf, v, &f.out)
+	f.gatherer.buf = b
+	f.packets = append(f.packets, span{int32(start), int32(len(b))})
+	c := counted{idOffset: int32(idOffset), qos: qos}
+	if qos > 0 {
+		c.message = f.Keep()
+	}
+	f.counted = append(f.counted, c)
 	return int32(len(f.packets) - 1)
 }
 
@@ -124,24 +161,31 @@ func (f *Frames) GatheredMuch() bool {
 	return len(f.gatherer.buf) >= maxGathered || len(f.notes) >= maxNotes || len(f.gatherings) >= maxGatherings
 }
 
-// Settle appends to s's Link what has been gathered for it. It returns the Link if there was something: that wants to be flushed.
-// Whoever else appends to the Link settles first, since what has been gathered is older.
-func (f *Frames) Settle(s *Session) Link {
+// Settle has s get what has been gathered for it. Whoever else delivers to s settles first, since what has been gathered is older.
+func (f *Frames) Settle(s *Session) Settled {
 	at := s.gathering.Load()
 	if at == 0 || at&^(1<<32-1) != f.id {
-		return nil
+		return Settled{}
 	}
 	return f.settle(&f.gatherings[uint32(at)])
 }
 
-func (f *Frames) settle(g *Gathering) Link {
-	g.session.gathering.Store(0)
-	if n := int(g.packets); n > len(f.parts) {
+func (f *Frames) settle(g *Gathering) Settled {
+	was := *g
+	*g = Gathering{}
+	was.session.gathering.Store(0)
+	switch {
+	case was.packets == 0:
+		return Settled{}
+	case was.counts:
+		return f.settleCounted(&was)
+	}
+	if n := int(was.packets); n > len(f.parts) {
 		f.parts = make([][]byte, max(n, 2*len(f.parts)))
 	}
 	first := len(f.parts)
 	var next span
-	for i := g.last; i >= 0; i = f.notes[i].before {
+	for i := was.last; i >= 0; i = f.notes[i].before {
 		p := f.packets[f.notes[i].packet]
 		if first < len(f.parts) && p.end == next.start {
 			p.end = next.end // they lie side by side
@@ -151,24 +195,109 @@ func (f *Frames) settle(g *Gathering) Link {
 		f.parts[first] = f.gatherer.buf[p.start:p.end]
 		next = p
 	}
-	parts, out, bytes := f.parts[first:], g.link.out, int(g.bytes)
-	*g = Gathering{}
-	if len(parts) == 0 {
-		return nil
-	}
-	out.AppendAll(parts, bytes)
-	return out
+	was.link.out.AppendAll(f.parts[first:], int(was.bytes))
+	return Settled{Link: was.link.out}
 }
 
-// SettleAll settles all that is gathered, and calls flush with each Link after what was appended to it. flush must not deliver.
-func (f *Frames) SettleAll(flush func(Link)) {
+// settleCounted is settle where some messages are of QoS 1 or 2: they go on the ring, and out at once as far as the window and the
+// Link allow. What is left is delivered as any other message.
+func (f *Frames) settleCounted(g *Gathering) (done Settled) {
+	n := int(g.packets)
+	if n > len(f.order) {
+		f.order = make([]int32, 2*n)
+	}
+	if n > len(f.parts) {
+		f.parts = make([][]byte, 2*n)
+	}
+	order := f.order[:n]
+	for i := g.last; i >= 0; i = f.notes[i].before {
+		n--
+		order[n] = f.notes[i].packet
+	}
+	s := g.session
+	parts, left, size := 0, 0, 0
+	s.mu.Lock()
+	l := s.link.Load()
+	sends := l == g.link && !s.waiting() && !l.out.OverHighWater()
+	var last span
+	for _, n := range order {
+		p, c := f.packets[n], &f.counted[n]
+		if c.qos > 0 {
+			if sends = sends && s.flight < l.window; !sends {
+				order[left] = n
+				left++
+				continue
+			}
+			e := unacked{msg: c.message, qos: c.qos, sentAt: coarse(f.now), flags: flagCounted}
+			if e.qos == 2 {
+				e.state = awaitPubrec
+			}
+			e.msg.Ref()
+			s.flight++
+			// The packet carries the identifier of the receiver that is being sent its copy.
+			packet.PutPacketID(f.gatherer.buf[p.start:], int(c.idOffset), idOf(s.ring.push(e).seq))
+			done.Sent++
+			done.Payload += len(c.message.Payload)
+		}
+		size += int(p.end - p.start)
+		if parts > 0 && p.start == last.end {
+			p.start = last.start // they lie side by side
+		} else {
+			parts++
+		}
+		f.parts[parts-1] = f.gatherer.buf[p.start:p.end]
+		last = p
+	}
+	if done.Sent > 0 {
+		s.unsent = s.ring.next
+		s.load.Store(int32(s.ring.live() + s.queued()))
+	}
+	if size > 0 {
+		g.link.out.AppendAll(f.parts[:parts], size)
+		done.Link = g.link.out
+	}
+	s.mu.Unlock()
+	for _, n := range order[:left] {
+		f.deliverCounted(s, &f.counted[n], &done)
+	}
+	return done
+}
+
+// deliverCounted delivers one message by itself.
+func (f *Frames) deliverCounted(s *Session, c *counted, done *Settled) {
+	if f.onward == nil {
+		f.onward = &Frames{NextID: f.NextID}
+	}
+	f.onward.Begin(c.message, f.now)
+	defer f.onward.End()
+	switch s.Deliver(f.onward, Delivery{QoS: c.qos}) {
+	case Sent:
+		done.Link = s.Link()
+		done.Sent++
+		done.Payload += len(c.message.Payload)
+	case Overflow:
+		done.Overflow = s.Link()
+	case Gone:
+		s.env.Drop(s, c.message, c.qos, hook.DropSessionEnded)
+	}
+}
+
+// SettleAll settles all that is gathered, and calls then with what has become of it for each session. then must not deliver.
+func (f *Frames) SettleAll(then func(Settled)) {
 	for i := range f.gatherings {
 		if g := &f.gatherings[i]; g.session != nil {
-			if out := f.settle(g); out != nil {
-				flush(out)
+			if done := f.settle(g); done != (Settled{}) {
+				then(done)
 			}
 		}
 	}
-	f.gatherings, f.notes, f.packets, f.gatherer.buf = f.gatherings[:0], f.notes[:0], f.packets[:0], f.gatherer.buf[:0]
-	f.present = [2]int32{-1, -1}
+	for i := range f.counted {
+		if m := f.counted[i].message; m != nil {
+			m.Unref()
+		}
+	}
+	clear(f.counted)
+	f.gatherings, f.notes, f.packets = f.gatherings[:0], f.notes[:0], f.packets[:0]
+	f.counted, f.gatherer.buf = f.counted[:0], f.gatherer.buf[:0]
+	f.present = nonePresent
 }

@@ -123,6 +123,7 @@ type link struct {
 	receiveMax uint16
 	window     int
 	aliases    *aliasTable
+	durable    bool // as Session.durable, which does not change meanwhile
 }
 
 // Session is one client's session. The zero value is not usable; see New.
@@ -230,7 +231,7 @@ func (s *Session) Attach(out Link, p Params) (old Link, will *Will, ok bool) {
 	}
 	s.prepared = false
 	s.quota.Store(p.Quota)
-	l := &link{out: out, version: p.Version, maxPacket: p.MaximumPacketSize, receiveMax: p.ReceiveMaximum}
+	l := &link{out: out, version: p.Version, maxPacket: p.MaximumPacketSize, receiveMax: p.ReceiveMaximum, durable: s.durable}
 	l.window = s.window(p.ReceiveMaximum)
 	if p.TopicAliasMaximum > 0 {
 		l.aliases = &aliasTable{max: p.TopicAliasMaximum}

@@ -24,9 +24,9 @@ type Config struct {
 	// NewScratch makes the caller's per-pass state, [Pass.Scratch]; called once per pass, from any goroutine.
 	NewScratch func() any
 
-	// Settle is called before a pass writes if [Pass.Owe] was called: the caller appends what it has kept back, and has it flushed
-	// by [Pass.FlushNow] if all is written now, else by [Pass.FlushLater]. It must not call Owe.
-	Settle func(p *Pass, now bool)
+	// Settle is called before a pass writes what may have waited (see [Pass.FlushLater]), if [Pass.Owe] was called: the caller
+	// appends what it has kept back, and has it written by [Pass.FlushNow]. It must not call Owe.
+	Settle func(p *Pass)
 
 	// HighWater and LowWater are marks on the bytes in a connection's out-buffer, see [Conn.OverHighWater] and [Drainer].
 	// Defaults 256 KiB and half of HighWater.

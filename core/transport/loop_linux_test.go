@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -277,63 +276,43 @@ func TestConclude(t *testing.T) {
 	arrives("f")
 }
 
-// What a caller owes waits as deliveries do, but not longer than an answer.
+// What a caller owes waits as deliveries do; answers do not wait for it.
 func TestSettle(t *testing.T) {
 	var c *Conn
-	var settled []bool
-	e := newTestEngine(t, Config{Driver: Loops(), Settle: func(p *Pass, now bool) {
-		settled = append(settled, now)
+	settled := 0
+	e := newTestEngine(t, Config{Driver: Loops(), Settle: func(p *Pass) {
+		settled++
 		c.Append(frame([]byte("owed")))
-		if now {
-			p.FlushNow(c)
-		} else {
-			p.FlushLater(c)
-		}
+		p.FlushNow(c)
 	}})
 	l, handlers := listen(t, e, ListenerConfig{}, nil)
 	nc := dial(t, l)
 	byteSession(t, nc)
 	c = receive(t, handlers, "handler").c
+	other := dial(t, l)
+	byteSession(t, other)
+	asker := receive(t, handlers, "handler").c
 	lp := &loop{eng: e, took: flushDelay}
-	arrives := func(texts ...string) {
+	arrives := func(nc net.Conn, want string) {
 		t.Helper()
-		for _, want := range texts {
-			if got := readFrame(t, nc); string(got) != want {
-				t.Fatalf("got %q, want %q", got, want)
-			}
+		if got := readFrame(t, nc); string(got) != want {
+			t.Fatalf("got %q, want %q", got, want)
 		}
 	}
 
 	p := e.borrow()
 	p.Owe()
+	asker.Append(frame([]byte("answer")))
+	p.Flush(asker)
 	lp.conclude(p, denseEvents, false)
-	if lp.held != p || len(settled) > 0 {
+	arrives(other, "answer")
+	if lp.held != p || settled > 0 {
 		t.Error("after a turn with many events what is owed does not wait")
 	}
 	lp.turnRead = 0
 	lp.conclude(p, 0, false)
-	arrives("owed")
-
-	p = e.borrow()
-	p.Owe()
-	other := dial(t, l)
-	byteSession(t, other)
-	asker := receive(t, handlers, "handler").c
-	asker.Append(frame([]byte("answer")))
-	p.Flush(asker)
-	lp.conclude(p, denseEvents, false)
-	if got := readFrame(t, other); string(got) != "answer" {
-		t.Fatalf("got %q", got)
-	}
-	if lp.held != p || c.out.empty() {
-		t.Error("what is owed was not appended before the answer, or did not wait there")
-	}
-	lp.conclude(p, 0, false)
-	arrives("owed")
-	if !slices.Equal(settled, []bool{true, false}) {
-		t.Errorf("settled %v, want at once and then later", settled)
-	}
-	if p.owes {
-		t.Error("something is owed still")
+	arrives(nc, "owed")
+	if settled != 1 || p.owes {
+		t.Errorf("settled %d times, owes %v", settled, p.owes)
 	}
 }

@@ -68,10 +68,10 @@ func (p *Pass) FlushNow(c *Conn) { c.flush(p) }
 // Owe says that the caller keeps output back, which [Config.Settle] will bring: as FlushLater, for what has not been appended yet.
 func (p *Pass) Owe() { p.owes = true }
 
-func (p *Pass) settle(now bool) {
+func (p *Pass) settle() {
 	if p.owes {
 		p.owes = false
-		p.eng.cfg.Settle(p, now)
+		p.eng.cfg.Settle(p)
 	}
 }
 
@@ -81,7 +81,7 @@ func (p *Pass) waits() bool { return p.owes || len(p.later) > 0 }
 // finish writes what the turn caused, until nothing is left to do.
 func (p *Pass) finish() {
 	for p.waits() || len(p.dirty) > 0 || len(p.drained) > 0 {
-		p.settle(true)
+		p.settle()
 		p.write(&p.later)
 		p.answer()
 	}
@@ -99,8 +99,6 @@ func (p *Pass) write(list *[]*Conn) {
 // answer writes what must not wait.
 func (p *Pass) answer() {
 	for len(p.dirty) > 0 || len(p.drained) > 0 {
-		// Who has an answer may tell others that the message is on its way.
-		p.settle(false)
 		p.write(&p.dirty)
 
 		// Handlers append in Drained, so the list is taken before it is walked.
