@@ -332,11 +332,9 @@ func TestGatheredIsCounted(t *testing.T) {
 	})
 	t.Run("others wait", func(t *testing.T) {
 		x := gather(t, Params{ReceiveMaximum: 1}, Limits{MaxInflight: 10}, 1)
-		first := packet.Message{Topic: []byte("t"), Payload: []byte("1"), Expires: packet.NoExpiry, QoS: 1}
-		second := first
-		second.Payload = []byte("2")
-		for _, m := range []*packet.Message{&first, &second} {
-			x.f.Begin(m, 0)
+		for _, payload := range []string{"1", "2"} {
+			m := packet.Message{Topic: []byte("t"), Payload: []byte(payload), Expires: packet.NoExpiry, QoS: 1}
+			x.f.Begin(&m, 0)
 			x.s.Deliver(x.f, Delivery{QoS: 1}) // somebody else's
 			x.f.End()
 		}
