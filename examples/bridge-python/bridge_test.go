@@ -272,9 +272,10 @@ func publish(t *testing.T, addr string) *load {
 			}
 			// The client would wait for the answer though the connection is gone.
 			one, done := context.WithCancel(ctx)
+			lost := c.Done()
 			go func() {
 				select {
-				case <-c.Done():
+				case <-lost:
 				case <-one.Done():
 				}
 				done()
