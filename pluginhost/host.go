@@ -35,6 +35,8 @@ type Options struct {
 	DataDir string
 	// CacheDir keeps compiled WebAssembly; empty: nowhere.
 	CacheDir string
+	// Compiler compiles WebAssembly in a process of its own; see wasm.Options. Empty: this process does.
+	Compiler []string
 	// Node and Version are what plugins are told of the broker.
 	Node, Version string
 	// DefaultAllow decides what a client may do if plugins were asked and none had an

@@ -113,12 +113,14 @@ func (h *Host) loadModule(ctx context.Context, s *Spec) (code, error) {
 	if s.SHA256 != "" && !strings.EqualFold(s.SHA256, text) {
 		return code{}, fmt.Errorf("%s: its SHA-256 is %s, and the config says %s", s.Path, text, strings.ToLower(s.SHA256))
 	}
-	m, err := wasm.Load(ctx, file, wasm.Options{MemoryLimit: int(s.MemoryLimit), FuelWorker: s.Fuel, CacheDir: h.o.CacheDir})
+	m, err := wasm.Load(ctx, file, wasm.Options{
+		MemoryLimit: int(s.MemoryLimit), FuelWorker: s.Fuel, CacheDir: h.o.CacheDir, Compiler: h.o.Compiler,
+	})
 	if err != nil {
 		return code{}, err
 	}
 	for _, w := range m.Warnings() {
-		h.log.Warn("compiled WebAssembly is not kept", "error", w)
+		h.log.Warn("compiling WebAssembly", "plugin", s.Name, "warning", w)
 	}
 	return code{open: m.Open, sha256: text, release: func() { _ = m.Close() }}, nil
 }

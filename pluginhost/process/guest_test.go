@@ -151,7 +151,7 @@ func (g *guest) Describe(ctx context.Context, _ *pluginv1.DescribeRequest) (*plu
 // spawn starts a process that has the input and output of this one: a lingerer ends with its input, a
 // sleeper does not. A daemon leaves the group.
 func spawn(role string, daemon bool) int {
-	program, err := ownProgram()
+	program, err := OwnProgram()
 	if err != nil {
 		panic(err)
 	}

@@ -109,7 +109,7 @@ func (o Options) check() (Options, error) {
 	case o.Self && o.Path != "":
 		return o, fmt.Errorf("process plugin: both Self and the path %s are given", o.Path)
 	case o.Self:
-		if o.Path, err = ownProgram(); err != nil {
+		if o.Path, err = OwnProgram(); err != nil {
 			return o, fmt.Errorf("process plugin: the broker's own program: %w", err)
 		}
 	case o.Path == "":

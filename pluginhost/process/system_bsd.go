@@ -11,7 +11,8 @@ import (
 // seen its id may be another's.
 const reapsLater = false
 
-func ownProgram() (string, error) { return os.Executable() }
+// OwnProgram is the file that is running, or another one that has its name by now.
+func OwnProgram() (string, error) { return os.Executable() }
 
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 

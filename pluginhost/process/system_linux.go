@@ -14,8 +14,8 @@ import (
 // group, cannot be anybody else's yet.
 const reapsLater = true
 
-// ownProgram is the file that is running, even if another one has its name by now.
-func ownProgram() (string, error) { return "/proc/self/exe", nil }
+// OwnProgram is the file that is running, even if another one has its name by now.
+func OwnProgram() (string, error) { return "/proc/self/exe", nil }
 
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

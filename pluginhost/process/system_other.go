@@ -13,7 +13,8 @@ const (
 	terminates = false
 )
 
-func ownProgram() (string, error) { return os.Executable() }
+// OwnProgram is the file that is running, or another one that has its name by now.
+func OwnProgram() (string, error) { return os.Executable() }
 
 func attributes() *syscall.SysProcAttr { return nil }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 )
@@ -19,7 +20,8 @@ import (
 // entry whose files are not what its sums say is thrown away before wazero sees it.
 const sumsFile = "sums"
 
-// entry is the place of one module in the cache; the zero value is none.
+// entry is the place of one module in the cache; the zero value is none. With temp it is new; without dir it is for the
+// time of one compilation only.
 type entry struct{ dir, temp string }
 
 // openEntry finds the entry of a module, or a temporary folder for a new one.
@@ -34,6 +36,8 @@ func openEntry(cacheDir string, module []byte) (entry, error) {
 	e := entry{dir: filepath.Join(cacheDir, hex.EncodeToString(hash[:16]))}
 	if want, err := os.ReadFile(filepath.Join(e.dir, sumsFile)); err == nil {
 		if have, err := sums(e.dir); err == nil && slices.Equal(have, want) {
+			now := time.Now()
+			_ = os.Chtimes(e.dir, now, now) // for prune; that it is not known to be in use costs time at most
 			return e, nil
 		}
 	}
@@ -68,12 +72,12 @@ func privateFolder(dir string) error {
 // cache is wazero's view of the entry, nil if there is none.
 func (e entry) cache() (wazero.CompilationCache, error) {
 	switch {
-	case e.dir == "":
-		return nil, nil
 	case e.temp != "":
 		return wazero.NewCompilationCacheWithDir(e.temp)
+	case e.dir != "":
+		return wazero.NewCompilationCacheWithDir(e.dir)
 	}
-	return wazero.NewCompilationCacheWithDir(e.dir)
+	return nil, nil
 }
 
 // keep makes a new entry of what has been compiled; of two processes that do it at once one wins.
@@ -82,6 +86,9 @@ func (e entry) keep() error {
 		return nil
 	}
 	defer os.RemoveAll(e.temp)
+	if e.dir == "" {
+		return nil
+	}
 	s, err := sums(e.temp)
 	if err != nil {
 		return fmt.Errorf("compile cache: %w", err)
@@ -92,7 +99,36 @@ func (e entry) keep() error {
 	if err := os.Rename(e.temp, e.dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("compile cache: %w", err)
 	}
+	prune(filepath.Dir(e.dir), time.Now().Add(-cacheTime))
 	return nil
+}
+
+// cacheEntries is how much of a cache is kept, cacheTime how long whatever was used: native code of a Go module has
+// some 12 MiB, and each build of it is another module.
+const (
+	cacheEntries = 32
+	cacheTime    = time.Hour
+)
+
+// prune leaves the entries that were used last, and those of after a time: somebody may just be making them. What it cannot
+// remove stays.
+func prune(dir string, after time.Time) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	var list []fs.FileInfo
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			list = append(list, info)
+		}
+	}
+	slices.SortFunc(list, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	for _, info := range list[min(cacheEntries, len(list)):] {
+		if info.ModTime().Before(after) {
+			_ = os.RemoveAll(filepath.Join(dir, info.Name()))
+		}
+	}
 }
 
 // drop removes what a failed compilation has left.

@@ -25,10 +25,11 @@
 // There are no finalisers: the last of Module.Close, Plugin.Close and the calls under
 // way frees what they share.
 //
-// Modules are compiled on amd64 and arm64. Elsewhere, as on 32-bit ARM, wazero
+// Modules are compiled on amd64 and arm64, in a process of its own if Options.Compiler names one: it reads the metered
+// module and fills an entry of the cache, which this process then loads. Elsewhere, as on 32-bit ARM, wazero
 // interprets them, thirty times slower or more; fuel and all limits are the same.
 //
-// Entry points: Load and Module.Open. Files: load, check and cache make a Module;
+// Entry points: Load and Module.Open. Files: load, check, cache and compiler make a Module;
 // plugin, worker, pool and slot are the Plugin; guest, imports, hostcall, wasi, log and
 // memory_unix are one instance; errors and stats are what comes out.
 package wasm

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -49,6 +50,9 @@ var cacheDir = sync.OnceValue(func() string {
 })
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], compilerMode) {
+		compilerProcess(strings.TrimPrefix(os.Args[1], compilerMode), os.Args[2:])
+	}
 	code := m.Run()
 	os.RemoveAll(cacheDir())
 	os.Exit(code)

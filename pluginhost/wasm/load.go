@@ -110,8 +110,11 @@ func (m *Module) compiled(ctx context.Context, preemptible bool) (*code, error) 
 	if err != nil {
 		m.warnings = append(m.warnings, err)
 	}
+	if e, err = m.precompile(ctx, e, preemptible); err != nil {
+		return nil, err
+	}
 	c, err := m.compile(ctx, e, preemptible)
-	if err != nil && e.dir != "" {
+	if err != nil && e != (entry{}) {
 		e.drop()
 		m.warnings = append(m.warnings, fmt.Errorf("compile cache: not used: %w", err))
 		c, err = m.compile(ctx, entry{}, preemptible)
@@ -137,9 +140,7 @@ func (m *Module) compile(ctx context.Context, e entry, preemptible bool) (_ *cod
 			c.close()
 		}
 	}()
-	// Offsets in DWARF sections are those of the module before it was metered: its lines would be wrong ones.
-	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(m.o.pages()).WithDebugInfoEnabled(false).
-		WithCloseOnContextDone(preemptible).WithCoreFeatures(api.CoreFeaturesV2)
+	config := runtimeConfig(m.o.pages(), preemptible)
 	if c.cache, err = e.cache(); err != nil {
 		return nil, fmt.Errorf("compile cache: %w", err)
 	}
@@ -154,6 +155,41 @@ func (m *Module) compile(ctx context.Context, e entry, preemptible bool) (_ *cod
 		return nil, err
 	}
 	return c, nil
+}
+
+// runtimeConfig is all that the compiled code depends on but the module.
+func runtimeConfig(pages uint32, preemptible bool) wazero.RuntimeConfig {
+	// Offsets in DWARF sections are those of the module before it was metered: its lines would be wrong ones.
+	return wazero.NewRuntimeConfig().WithMemoryLimitPages(pages).WithDebugInfoEnabled(false).
+		WithCloseOnContextDone(preemptible).WithCoreFeatures(api.CoreFeaturesV2)
+}
+
+// precompile has Options.Compiler make what is not in the cache. The entry that it returns, of which e may have been made, is
+// the one to go on with.
+func (m *Module) precompile(ctx context.Context, e entry, preemptible bool) (entry, error) {
+	if len(m.o.Compiler) == 0 || !compiles || e.dir != "" && e.temp == "" {
+		return e, nil
+	}
+	if e.temp == "" {
+		var err error
+		if e, err = passing(); err != nil {
+			m.warnings = append(m.warnings, fmt.Errorf("compiled by the broker itself: %w", err))
+			return e, nil
+		}
+	}
+	err := m.compileBeside(ctx, e, preemptible)
+	var none errNoCompiler
+	switch {
+	case err == nil:
+		return e, nil
+	case errors.As(err, &none):
+		// What went wrong for the compiler may for this process, too: it compiles without a folder.
+		m.warnings = append(m.warnings, fmt.Errorf("compiled by the broker itself: %w", err))
+		e.drop()
+		return entry{}, nil
+	}
+	e.drop()
+	return entry{}, err
 }
 
 func (c *code) close() {

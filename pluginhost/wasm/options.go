@@ -54,6 +54,12 @@ type Options struct {
 	// nothing is kept. It holds native code; a folder that others can write to is not used.
 	CacheDir string
 
+	// Compiler is a program with its first arguments that compiles modules in a process of its own, after all others on the
+	// machine: its work, a second for a Go guest, is not felt by the broker's clients, and a module that makes
+	// the compiler crash, or take all memory, does not end the broker. Its last arguments and its input are for
+	// Compile, which it is to call. Empty, or where it cannot be run: modules are compiled by this process.
+	Compiler []string
+
 	// Now is the clock of the guest: time.Now. A coarse one will do.
 	Now func() time.Time
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/admin"
 	"github.com/patchbay-mq/patchbay/cmd/patchbay/internal/plugindev"
+	"github.com/patchbay-mq/patchbay/pluginhost/wasm"
 	"github.com/patchbay-mq/patchbay/sdk"
 	"github.com/patchbay-mq/patchbay/sdk/instance"
 )
@@ -24,9 +25,22 @@ func (e usageError) Unwrap() error { return e.error }
 // ExitCode() int say the exit status by it; others are 1.
 func Command() *cobra.Command {
 	cmd := admin.PluginCommand()
-	cmd.AddCommand(serveCommand())
+	cmd.AddCommand(serveCommand(), compileCommand())
 	cmd.AddCommand(plugindev.Commands()...)
 	return cmd
+}
+
+// compileCommand is what a broker starts to have WebAssembly compiled.
+func compileCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "compile DIR PAGES PREEMPTIBLE",
+		Short:  "Compile a WebAssembly module for the broker that has started this process",
+		Hidden: true, DisableFlagParsing: true,
+		SilenceUsage: true, SilenceErrors: true, ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return wasm.Compile(cmd.Context(), args, cmd.InOrStdin())
+		},
+	}
 }
 
 // serveCommand is what a broker starts for a compiled-in plugin with runtime: process.

@@ -46,7 +46,7 @@ func (p *program) startPlugins(ctx context.Context, values store.Values) error {
 		Broker: p.broker.Plugins(), Install: p.broker.Install,
 		Values: values, NotFound: store.ErrNotFound, Conflict: store.ErrConflict,
 		Builtin: sdk.Lookup, Secret: p.plugins.secret, Logger: p.log,
-		DataDir: dir, CacheDir: filepath.Join(dir, "plugin-cache"), Node: node, Version: version.String(),
+		DataDir: dir, CacheDir: filepath.Join(dir, "plugin-cache"), Compiler: compiler(), Node: node, Version: version.String(),
 		DefaultAllow: c.AuthorizeDefault == "allow", Reattach: reattach, Watch: p.watch.Seen,
 	})
 	if err != nil {
@@ -59,6 +59,16 @@ func (p *program) startPlugins(ctx context.Context, values store.Values) error {
 		p.plugins.folder = folder.Start(folder.Options{Dir: dir, Settings: p.folderSettings, Changed: p.plugins.host.SetFolder})
 	}
 	return nil
+}
+
+// compiler is the command of this program that compiles WebAssembly (plugincmd). Where a system does not tell which file is
+// running, the broker compiles by itself.
+func compiler() []string {
+	own, err := process.OwnProgram()
+	if err != nil {
+		return nil
+	}
+	return []string{own, "plugin", "compile"}
 }
 
 // apply makes the plugins those of c, and says what it did. On an error nothing has
