@@ -1,8 +1,6 @@
 package session
 
 import (
-	"sync/atomic"
-
 	"github.com/patchbay-mq/patchbay/core/hook"
 	"github.com/patchbay-mq/patchbay/core/packet"
 )
@@ -23,12 +21,13 @@ const (
 // Gathering is what Frames has gathered for one session.
 type Gathering struct {
 	session   *Session
-	link      *link
+	link      *link // nil: it was settled
 	client    *hook.Client
 	last      int32 // in notes; none: -1
 	packets   int32
 	bytes     uint32
 	maxPacket uint32
+	slot      uint32 // in gatherer.index
 	version   packet.Version
 	counts    bool // some are of QoS 1 or 2
 }
@@ -59,8 +58,9 @@ type counted struct {
 
 // gatherer is the part of Frames that gathers.
 type gatherer struct {
-	id         uint64 // that sessions know it by, in the upper half of Session.gathering
 	gatherings []Gathering
+	likely     int      // where the next receiver may be: messages of one topic have theirs in the same order
+	index      []uint32 // by Session.key, open addressing: 1 + the place in gatherings, 0 none; at least twice as long as these
 	notes      []note
 	packets    []span
 	counted    []counted // of packets
@@ -74,39 +74,77 @@ type gatherer struct {
 
 var nonePresent = [6]int32{-1, -1, -1, -1, -1, -1}
 
-var gatherers atomic.Uint64
+// hash spreads keys, which are numbers in a row, over the index.
+func hash(key uint64) uint32 { return uint32(key * 0x9e3779b97f4a7c15 >> 32) }
+
+// find returns what is, or was, gathered for s since the last SettleAll; nil is nothing.
+func (f *gatherer) find(s *Session) *Gathering {
+	if f.likely < len(f.gatherings) {
+		if g := &f.gatherings[f.likely]; g.session == s {
+			f.likely++
+			return g
+		}
+	} else if len(f.gatherings) == 0 {
+		return nil
+	}
+	for at := hash(s.key); ; at++ {
+		n := f.index[at&uint32(len(f.index)-1)]
+		if n == 0 {
+			return nil
+		}
+		if g := &f.gatherings[n-1]; g.session == s {
+			f.likely = int(n)
+			return g
+		}
+	}
+}
+
+// add makes a Gathering for s, for which there is none.
+func (f *gatherer) add(s *Session) *Gathering {
+	f.gatherings = append(f.gatherings, Gathering{session: s})
+	if 2*len(f.gatherings) > len(f.index) {
+		f.index = make([]uint32, max(32, 2*len(f.index)))
+		for i := range f.gatherings {
+			f.enter(i)
+		}
+	} else {
+		f.enter(len(f.gatherings) - 1)
+	}
+	return &f.gatherings[len(f.gatherings)-1]
+}
+
+func (f *gatherer) enter(n int) {
+	g := &f.gatherings[n]
+	g.slot = hash(g.session.key) & uint32(len(f.index)-1)
+	for f.index[g.slot] != 0 {
+		g.slot = (g.slot + 1) & uint32(len(f.index)-1)
+	}
+	f.index[g.slot] = uint32(n + 1)
+}
 
 // Gathering returns what is gathered for s; nil if nothing is, or if s has another client by now than when that began.
 func (f *Frames) Gathering(s *Session) *Gathering {
-	at := s.gathering.Load()
-	if at == 0 || at&^(1<<32-1) != f.id {
-		return nil
-	}
-	g := &f.gatherings[uint32(at)]
-	if s.link.Load() != g.link || s.Client.Load() != g.client {
+	g := f.find(s)
+	if g == nil || g.link == nil || s.link.Load() != g.link || s.Client.Load() != g.client {
 		return nil
 	}
 	return g
 }
 
 // StartGathering begins to gather for s, for which nothing is gathered yet, as long as client is its client. It returns nil if
-// messages have to be delivered to it one by one: it is away, has Topic Aliases, older messages wait for it, its Link is full, or
-// somebody else gathers for it. The result is good until the next call.
+// messages have to be delivered to it one by one: it is away, has Topic Aliases, older messages wait for it, or its Link is full.
+// Others may gather for it, too: what they bring is of other publishers. The result is good until the next call.
 func (f *Frames) StartGathering(s *Session, client *hook.Client) *Gathering {
 	l := s.link.Load()
 	if l == nil || l.aliases != nil || s.behind.Load() || l.out.Full() {
 		return nil
 	}
-	if f.id == 0 {
-		f.id = gatherers.Add(1) << 32
+	g := f.find(s)
+	if g == nil {
+		g = f.add(s)
 	}
-	if !s.gathering.CompareAndSwap(0, f.id|uint64(len(f.gatherings))) {
-		return nil
-	}
-	f.gatherings = append(f.gatherings, Gathering{
-		session: s, link: l, client: client, last: -1, maxPacket: l.maxPacket, version: l.version,
-	})
-	return &f.gatherings[len(f.gatherings)-1]
+	g.link, g.client, g.last, g.maxPacket, g.version = l, client, -1, l.maxPacket, l.version
+	return g
 }
 
 // Gathers reports whether the present message can be gathered for anybody: large payloads are referred to, not copied, and what
@@ -163,17 +201,15 @@ func (f *Frames) GatheredMuch() bool {
 
 // Settle has s get what has been gathered for it. Whoever else delivers to s settles first, since what has been gathered is older.
 func (f *Frames) Settle(s *Session) Settled {
-	at := s.gathering.Load()
-	if at == 0 || at&^(1<<32-1) != f.id {
-		return Settled{}
+	if g := f.find(s); g != nil {
+		return f.settle(g)
 	}
-	return f.settle(&f.gatherings[uint32(at)])
+	return Settled{}
 }
 
 func (f *Frames) settle(g *Gathering) Settled {
 	was := *g
-	*g = Gathering{}
-	was.session.gathering.Store(0)
+	*g = Gathering{session: was.session, slot: was.slot}
 	switch {
 	case was.packets == 0:
 		return Settled{}
@@ -285,11 +321,11 @@ func (f *Frames) deliverCounted(s *Session, c *counted, done *Settled) {
 // SettleAll settles all that is gathered, and calls then with what has become of it for each session. then must not deliver.
 func (f *Frames) SettleAll(then func(Settled)) {
 	for i := range f.gatherings {
-		if g := &f.gatherings[i]; g.session != nil {
-			if done := f.settle(g); done != (Settled{}) {
-				then(done)
-			}
+		g := &f.gatherings[i]
+		if done := f.settle(g); done != (Settled{}) {
+			then(done)
 		}
+		f.index[g.slot] = 0
 	}
 	for i := range f.counted {
 		if m := f.counted[i].message; m != nil {
@@ -297,6 +333,7 @@ func (f *Frames) SettleAll(then func(Settled)) {
 		}
 	}
 	clear(f.counted)
+	clear(f.gatherings)
 	f.gatherings, f.notes, f.packets = f.gatherings[:0], f.notes[:0], f.packets[:0]
 	f.counted, f.gatherer.buf = f.counted[:0], f.gatherer.buf[:0]
 	f.present = nonePresent

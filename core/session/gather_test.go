@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/patchbay-mq/patchbay/core/hook"
@@ -214,11 +215,11 @@ func runGather(t *testing.T, rng *rand.Rand) {
 		if len(f.gatherings)+len(f.notes)+len(f.packets)+len(f.gatherer.buf) != 0 {
 			t.Error("something is left")
 		}
+		if slices.ContainsFunc(f.index, func(n uint32) bool { return n != 0 }) {
+			t.Error("something is left in the index")
+		}
 	}
 	for i, r := range receivers {
-		if r.s.gathering.Load() != 0 {
-			t.Error("somebody still gathers")
-		}
 		r.want = twins[i].link.frames
 		r.check(t)
 	}
@@ -240,7 +241,7 @@ func TestGatheringEndsWithItsClient(t *testing.T) {
 	if f.Gathering(s) == nil {
 		t.Fatal("nothing is gathered")
 	}
-	if foreign.Gathering(s) != nil || foreign.Settle(s) != (Settled{}) || foreign.StartGathering(s, one) != nil {
+	if foreign.Gathering(s) != nil || foreign.Settle(s) != (Settled{}) {
 		t.Error("somebody else took over what is gathered")
 	}
 	s.Client.Store(other)
@@ -269,8 +270,60 @@ func TestGatheringEndsWithItsClient(t *testing.T) {
 			t.Error("another connection is to be flushed")
 		}
 	})
-	if len(second.frames) != 1 || foreign.StartGathering(s, one) == nil {
+	if len(second.frames) != 1 || f.Gathering(s) != nil {
 		t.Error("it is not over when all is settled")
+	}
+}
+
+// Two gather for the same sessions, as two event loops do: each brings what it has in its order, and finds its own among many.
+func TestTwoGather(t *testing.T) {
+	env := &Env{Store: new(store.Memory), Now: func() int64 { return 0 }}
+	env.Limits.Store(&Limits{MaxInflight: 100})
+	client := new(hook.Client)
+	sessions, links := make([]*Session, 300), make([]*fakeLink, 300)
+	for i := range sessions {
+		// Some keys have the same place in the index.
+		sessions[i], links[i] = New(env, "", "c", uint64(i)<<(i%3*31)), new(fakeLink)
+		sessions[i].Client.Store(client)
+		sessions[i].Attach(links[i], Params{Version: packet.V311})
+	}
+	next := uint64(0)
+	two := []*Frames{{NextID: func() uint64 { next++; return next }}, {NextID: func() uint64 { next++; return next }}}
+	for n := range 10 {
+		f := two[n%2]
+		m := packet.Message{Topic: []byte("t"), Payload: []byte{byte('0' + n)}, Expires: packet.NoExpiry, QoS: byte(n / 2 % 2)}
+		f.Begin(&m, 0)
+		for i, s := range sessions {
+			g := f.Gathering(s)
+			if (g != nil) != (n >= 2 && (i%7 > 0 || n < 6)) {
+				t.Fatalf("message %d, session %d: gathering %v", n, i, g)
+			}
+			if g == nil {
+				g = f.StartGathering(s, client)
+			}
+			if _, ok := f.Gather(g, m.QoS); !ok {
+				t.Fatal("it is not gathered")
+			}
+			if i%7 == 0 && n >= 4 {
+				f.Settle(s)
+			}
+		}
+		f.End()
+	}
+	two[1].SettleAll(func(Settled) {})
+	two[0].SettleAll(func(Settled) {})
+	for i, l := range links {
+		var got []byte
+		for _, p := range l.frames {
+			got = append(got, p[len(p)-1])
+		}
+		want := "1357902468"
+		if i%7 == 0 {
+			want = "0241356789" // settled with the fifth and sixth message and each one after these
+		}
+		if string(got) != want {
+			t.Fatalf("session %d got %s, want %s", i, got, want)
+		}
 	}
 }
 

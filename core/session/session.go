@@ -135,13 +135,12 @@ type Session struct {
 	// sets it.
 	Client atomic.Pointer[hook.Client]
 
-	link      atomic.Pointer[link]
-	gathering atomic.Uint64 // where something is gathered for it: a Frames' id, and the index there; 0: nowhere
-	load      atomic.Int32
-	behind    atomic.Bool // QoS 0 messages have to queue: something older waits
+	link   atomic.Pointer[link]
+	key    uint64
+	load   atomic.Int32
+	behind atomic.Bool // QoS 0 messages have to queue: something older waits
 
 	id, namespace string
-	key           uint64
 	env           *Env
 
 	// Timer is for the session's owner: it ends the session, or publishes the
