@@ -22,7 +22,8 @@ import (
 // settings are what differs between the brokers of the measurements.
 type settings struct {
 	cores  int
-	store  string // memory, never, interval(100ms), always
+	share  float64 // of each core that the broker may use; 0: all
+	store  string  // memory, never, interval(100ms), always
 	plugin bool
 	// everyAllocation makes the heap profile complete.
 	everyAllocation bool
@@ -35,6 +36,7 @@ type running struct {
 	dir                    string
 	port, tls, ws, metrics int
 	log                    bytes.Buffer
+	share                  *share // nil: no limit
 	ended                  chan struct{}
 }
 
@@ -51,7 +53,7 @@ func (r *running) config(s settings) string {
 	}
 	if s.plugin { // it looks at all messages of the pairs and lets them pass
 		fmt.Fprintf(&b, "plugins:\n  - name: filter\n    path: %q\n    config: {rules: [{topic: +/pair/+, min: 0, unreadable: clamp}]}\n",
-			filepath.Join(r.m.root, "examples/filter-zig/filter-zig.wasm"))
+			r.module())
 	}
 	return b.String()
 }
@@ -84,14 +86,24 @@ func (m *measurer) start(ctx context.Context, s settings) (*running, error) {
 		r.cmd.Env = append(os.Environ(), "GODEBUG=memprofilerate=1")
 	}
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if s.share > 0 {
+		if r.share, err = newShare(s.share * float64(s.cores)); err != nil {
+			return nil, err
+		}
+	}
 	if err := m.pinned(m.brokerCores(s.cores), r.cmd.Start); err != nil {
+		r.giveUp()
 		return nil, err
 	}
 	go func() {
 		_ = r.cmd.Wait()
 		close(r.ended)
 	}()
-	if err := r.ready(ctx); err != nil {
+	err = r.ready(ctx)
+	if err == nil && r.share != nil {
+		err = r.share.take(r.cmd.Process.Pid)
+	}
+	if err != nil {
 		r.stop()
 		return nil, fmt.Errorf("%w; the broker said: %s", err, r.log.Bytes())
 	}
@@ -104,12 +116,33 @@ func (r *running) files(s settings) error {
 	if err != nil {
 		return err
 	}
+	if s.plugin {
+		if err := r.putModule(0); err != nil {
+			return err
+		}
+	}
 	for name, content := range map[string][]byte{"cert.pem": cert, "key.pem": key, "patchbay.yaml": []byte(r.config(s))} {
 		if err := os.WriteFile(filepath.Join(r.dir, name), content, 0o600); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// module is the plugin of the broker.
+func (r *running) module() string { return filepath.Join(r.dir, "filter.wasm") }
+
+// putModule puts a version of the plugin into its place: each is another module to the broker, which has to compile it.
+func (r *running) putModule(version int) error {
+	module, err := os.ReadFile(filepath.Join(r.m.root, "examples/filter-zig/filter-zig.wasm"))
+	if err != nil {
+		return err
+	}
+	name, text := "measured", strconv.Itoa(version)
+	// A custom section, which is for nobody: its id, its size, its name, and what it has.
+	module = append(module, 0, byte(1+len(name)+len(text)), byte(len(name)))
+	module = append(append(module, name...), text...)
+	return os.WriteFile(r.module(), module, 0o600)
 }
 
 // startLimit is how long a broker may take to begin; one in Java takes seconds.
@@ -147,6 +180,14 @@ func (r *running) stop() {
 	case <-time.After(10 * time.Second):
 		_ = syscall.Kill(group, syscall.SIGKILL)
 		<-r.ended
+	}
+	r.giveUp()
+}
+
+// giveUp removes what the broker had.
+func (r *running) giveUp() {
+	if r.share != nil {
+		r.share.remove()
 	}
 	_ = os.RemoveAll(r.dir)
 }

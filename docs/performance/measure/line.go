@@ -16,6 +16,8 @@ type line struct {
 	Broker string `json:"broker"`
 	Case   string `json:"case"`
 	Cores  int    `json:"cores"`
+	// Share is how much of each core the broker had, 0 all.
+	Share float64 `json:"share,omitempty"`
 
 	Scenario      string `json:"scenario,omitempty"`
 	QoS           int    `json:"qos"`

@@ -78,16 +78,28 @@ func (m *measurer) levels(ctx context.Context) error {
 	return nil
 }
 
-// twoCores gives the broker one core and then all, which the generator then shares.
+// coreShare is how much of each core the broker gets where one core is compared with two. The rest is for the
+// load generator, which would otherwise take from two cores what it needs, and from one nothing.
+const coreShare = 0.5
+
+// twoCores gives the broker a share of one core and then of two.
 func (m *measurer) twoCores(ctx context.Context) error {
+	share := coreShare
+	if s, err := newShare(share); err != nil {
+		share = 0
+		fmt.Fprintf(m.progress, "cores: the broker cannot be given a share of the processors (%v), and shares two whole ones with the generator\n", err)
+	} else {
+		s.remove()
+	}
 	for _, c := range some(m, 1, []load{
 		{scenario: "pair"}, {scenario: "pair", qos: 1}, {scenario: "pair", qos: 2},
-		{scenario: "fan-out"}, {scenario: "fan-out", qos: 1}, {scenario: "fan-in"},
+		{scenario: "fan-out"}, {scenario: "fan-out", qos: 1}, {scenario: "fan-out", qos: 2}, {scenario: "fan-in"},
 	}) {
 		for cores := 1; cores <= 2; cores++ {
 			l := pairs()
 			l.scenario, l.qos = c.scenario, c.qos
-			if err := m.single(ctx, settings{cores: cores, store: "memory"}, &line{Series: "cores", Case: fmt.Sprintf("%s QoS %d, %d cores", l.scenario, l.qos, cores)}, l); err != nil {
+			ln := &line{Series: "cores", Case: fmt.Sprintf("%s QoS %d, %d cores", l.scenario, l.qos, cores), Share: share}
+			if err := m.single(ctx, settings{cores: cores, share: share, store: "memory"}, ln, l); err != nil {
 				return err
 			}
 		}
@@ -184,8 +196,8 @@ func (m *measurer) latencyOf(ctx context.Context, s settings, reload bool, ln *l
 	return m.note(ln)
 }
 
-// reloadEachSecond does what "patchbay plugin reload" does, without a process that would
-// take the load generator's time.
+// reloadEachSecond puts another version of the plugin into its place and does what "patchbay plugin reload" does,
+// without a process that would take the load generator's time.
 func (r *running) reloadEachSecond(ctx context.Context, every time.Duration) (n int, err error) {
 	socket := filepath.Join(r.dir, "admin.sock")
 	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -198,6 +210,9 @@ func (r *running) reloadEachSecond(ctx context.Context, every time.Duration) (n 
 		case <-ctx.Done():
 			return n, nil
 		case <-t.C:
+		}
+		if err := r.putModule(n + 1); err != nil {
+			return n, err
 		}
 		answer, err := client.Post("http://patchbay/v1/plugins/reload", "application/json", strings.NewReader(`{"name": "filter"}`))
 		if err != nil {

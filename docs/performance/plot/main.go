@@ -20,6 +20,7 @@ type line struct {
 	Broker        string  `json:"broker"`
 	Case          string  `json:"case"`
 	Cores         int     `json:"cores"`
+	Share         float64 `json:"share"`
 	Scenario      string  `json:"scenario"`
 	QoS           int     `json:"qos"`
 	Size          int     `json:"size_bytes"`

@@ -188,6 +188,8 @@ func TestTables(t *testing.T) {
 {"series":"cores","broker":"b","case":"pair QoS 0, 1 cores","delivered_per_s":1000,"cpu_us":1}
 {"series":"cores","broker":"b","case":"pair QoS 0, 1 cores","delivered_per_s":7,"cpu_us":3}
 {"series":"cores","broker":"b","case":"pair QoS 0, 2 cores","delivered_per_s":150,"cpu_us":4}
+{"series":"cores","broker":"b","case":"pair QoS 1, 1 cores","share":0.5,"delivered_per_s":10,"cpu_us":1}
+{"series":"cores","broker":"b","case":"pair QoS 1, 2 cores","share":0.5,"delivered_per_s":20,"cpu_us":1}
 {"series":"budget","broker":"b","connections":10,"transport":"tcp","rss_bytes_each":1000,"metrics":{"heap x.New":300,"heap y":1,"go_memstats_heap_alloc_bytes":400,"go_memstats_heap_inuse_bytes":500,"go_memstats_heap_idle_bytes":80,"go_memstats_heap_released_bytes":50,"go_memstats_stack_inuse_bytes":70}}
 {"series":"durable","broker":"b","case":"offline","published_per_s":10,"delivered_per_s":20,"metrics":{"patchbay_store_commits_total":4,"patchbay_store_commit_messages_sum":10,"patchbay_store_commit_seconds_sum":0.002}}
 `))
@@ -195,7 +197,7 @@ func TestTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string][]string{
-		"cores":   {"b | pair QoS 0 | 100 | 150 | 1.50 | 2.00 | 4.00"},
+		"cores":   {"b | pair QoS 0 | 100 % | 100 | 150 | 1.50 | 2.00 | 4.00", "b | pair QoS 1 | 50 % | 10 | 20 | 2.00 | 1.00 | 1.00"},
 		"durable": {"b | offline | 10 stored, 20 fetched | 0.00 |  |  | 4 | 2.50 | 0.50 | 0 | 0"},
 		"budget": {
 			"`x.New` | 300 |  | ", "**objects on the heap** | 400 |  | ", "room in spans that is not used | 100 |  | ",

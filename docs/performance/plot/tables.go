@@ -36,7 +36,7 @@ var tables = []table{
 		}
 		return rows
 	}},
-	{"cores", []string{"broker", "load", "1 core, /s", "2 cores, /s", "ratio", "CPU, µs: 1 core", "2 cores"}, coresRows},
+	{"cores", []string{"broker", "load", "of each core", "1 core, /s", "2 cores, /s", "ratio", "CPU, µs: 1 core", "2 cores"}, coresRows},
 	{"subscriptions", []string{"broker", "subscriptions", "subscribed within", "CPU per message, µs", "bytes each"}, func(all []line) (rows [][]string) {
 		for _, l := range of(all, "subscriptions") {
 			rows = append(rows, []string{l.Broker, whole(float64(l.Subscriptions)), precise(l.Seconds) + " s", precise(l.CPU), whole(l.PerItem)})
@@ -145,8 +145,12 @@ func coresRows(all []line) (rows [][]string) {
 			continue
 		}
 		for _, two := range list {
-			if two.Broker == one.Broker && two.Case == load+", 2 cores" && one.rate() > 0 {
-				rows = append(rows, []string{one.Broker, load, whole(one.rate()), whole(two.rate()), precise(two.rate() / one.rate()), precise(one.CPU), precise(two.CPU)})
+			if two.Broker == one.Broker && two.Case == load+", 2 cores" && two.Share == one.Share && one.rate() > 0 {
+				share := one.Share
+				if share == 0 {
+					share = 1
+				}
+				rows = append(rows, []string{one.Broker, load, fmt.Sprintf("%.0f %%", 100*share), whole(one.rate()), whole(two.rate()), precise(two.rate() / one.rate()), precise(one.CPU), precise(two.CPU)})
 			}
 		}
 	}
