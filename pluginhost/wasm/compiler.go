@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -89,6 +90,7 @@ func (m *Module) compileBeside(ctx context.Context, e entry, preemptible bool) e
 	defer runtime.UnlockOSThread()
 	args := slices.Concat(m.o.Compiler[1:], []string{e.temp, fmt.Sprint(m.o.pages()), fmt.Sprint(preemptible)})
 	cmd := exec.CommandContext(ctx, m.o.Compiler[0], args...)
+	cmd.Args[0] = filepath.Base(os.Args[0]) // for those who list processes
 	said := &beginning{max: 2 << 10}
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(m.metered), said
 	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=400"} // one core, and little of it for garbage: the process ends soon
