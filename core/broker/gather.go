@@ -27,7 +27,9 @@ func (d *delivery) gather(s *session.Session, how *session.Delivery) bool {
 		if g = f.StartGathering(s, cl); g == nil {
 			return false
 		}
-		d.p.Owe()
+		if d.p.Owe() {
+			d.p.FlushLater(g.Link().(*conn).Conn)
+		}
 	}
 	much, ok := f.Gather(g, how.QoS)
 	if !ok {
@@ -76,7 +78,7 @@ func (b *Broker) settleAll(p *transport.Pass) {
 	defer sc.tally.fold(&b.stats)
 	sc.frames.SettleAll(func(done session.Settled) {
 		if c := sc.settled(&done); c != nil {
-			p.FlushNow(c.Conn)
+			p.Bring(c.Conn)
 		}
 	})
 }

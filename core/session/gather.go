@@ -147,6 +147,9 @@ func (f *Frames) StartGathering(s *Session, client *hook.Client) *Gathering {
 	return g
 }
 
+// Link is the connection that g is for.
+func (g *Gathering) Link() Link { return g.link.out }
+
 // Gathers reports whether the present message can be gathered for anybody: large payloads are referred to, not copied, and what
 // has been gathered once is room that is kept.
 func (f *Frames) Gathers() bool { return f.msg.Size() < sharedPayload }

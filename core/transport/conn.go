@@ -27,7 +27,7 @@ type Conn struct {
 
 	pending  atomic.Uint32
 	paused   atomic.Uint32
-	dirty    atomic.Uint32 // some pass will flush us: notDirty, flushLater or flushSoon
+	dirty    atomic.Uint32 // some pass will flush us, or none: notDirty
 	over     atomic.Bool   // high water was passed, low water not yet reached
 	buffered atomic.Int64
 	lastRead atomic.Int64

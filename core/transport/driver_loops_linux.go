@@ -65,6 +65,7 @@ func (d *loopDriver) addLocked(eng *Engine) (*loop, error) {
 		return nil, err
 	}
 	d.loops = append(d.loops, lp)
+	eng.severalLoops.Store(len(d.loops) > 1)
 	go lp.run()
 	return lp, nil
 }

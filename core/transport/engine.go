@@ -25,7 +25,7 @@ type Config struct {
 	NewScratch func() any
 
 	// Settle is called before a pass writes what may have waited (see [Pass.FlushLater]), if [Pass.Owe] was called: the caller
-	// appends what it has kept back, and has it written by [Pass.FlushNow]. It must not call Owe.
+	// appends what it has kept back, and has it written by [Pass.Bring]. It must not call Owe.
 	Settle func(p *Pass)
 
 	// HighWater and LowWater are marks on the bytes in a connection's out-buffer, see [Conn.OverHighWater] and [Drainer].
@@ -56,8 +56,9 @@ type Engine struct {
 	listeners map[*Listener]struct{}
 	closed    bool
 
-	conns atomic.Int64
-	gone  chan struct{} // capacity 1: a connection has ended while the engine was closing
+	conns        atomic.Int64
+	severalLoops atomic.Bool   // there is more than one event loop
+	gone         chan struct{} // capacity 1: a connection has ended while the engine was closing
 }
 
 // New makes an engine; it starts no goroutine.

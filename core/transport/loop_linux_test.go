@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -209,7 +210,7 @@ func TestConclude(t *testing.T) {
 		c.Append(frame([]byte(text)))
 		p.FlushLater(c)
 	}
-	waits := func() bool { return c.dirty.Load() == flushLater && !c.out.empty() }
+	waits := func() bool { return c.dirty.Load() >= flushLater && !c.out.empty() }
 	arrives := func(texts ...string) {
 		t.Helper()
 		for _, want := range texts {
@@ -283,7 +284,7 @@ func TestSettle(t *testing.T) {
 	e := newTestEngine(t, Config{Driver: Loops(), Settle: func(p *Pass) {
 		settled++
 		c.Append(frame([]byte("owed")))
-		p.FlushNow(c)
+		p.Bring(c)
 	}})
 	l, handlers := listen(t, e, ListenerConfig{}, nil)
 	nc := dial(t, l)
@@ -315,4 +316,72 @@ func TestSettle(t *testing.T) {
 	if settled != 1 || p.owes {
 		t.Errorf("settled %d times, owes %v", settled, p.owes)
 	}
+}
+
+// Two passes that owe a connection output write once: the one that has announced it first, for both.
+func TestBring(t *testing.T) {
+	e := newTestEngine(t, Config{Driver: Loops(), Settle: func(*Pass) {}})
+	l, handlers := listen(t, e, ListenerConfig{}, nil)
+	nc := dial(t, l)
+	byteSession(t, nc)
+	c := receive(t, handlers, "handler").c
+	look := func() (waits, writes bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return !c.out.empty(), c.flushing
+	}
+	for { // the loop may not be through with the answer
+		if _, writes := look(); !writes {
+			break
+		}
+		runtime.Gosched()
+	}
+	first, second := e.borrow(), e.borrow()
+	bring := func(p *Pass, what string, written bool) {
+		t.Helper()
+		c.Append(frame([]byte(what)))
+		p.Bring(c)
+		if waits, _ := look(); waits == written {
+			t.Errorf("%s: written is %v", what, !written)
+		}
+	}
+	arrives := func(want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if got := readFrame(t, nc); string(got) != w {
+				t.Fatalf("got %q, want %q", got, w)
+			}
+		}
+	}
+	first.FlushLater(c)
+	second.FlushLater(c)
+	bring(second, "a", false)
+	bring(second, "b", false)
+	bring(first, "c", true)
+	arrives("a", "b", "c")
+	bring(second, "d", true) // first has nothing more to write
+	arrives("d")
+	first.finish()
+	second.finish()
+
+	// First turns out to have nothing itself.
+	first.FlushLater(c)
+	second.FlushLater(c)
+	bring(second, "e", false)
+	second.finish()
+	if waits, _ := look(); !waits {
+		t.Error("both wrote it")
+	}
+	first.finish()
+	arrives("e")
+
+	// Somebody is in a hurry.
+	first.FlushLater(c)
+	c.Append(frame([]byte("f")))
+	second.Flush(c)
+	second.finish()
+	arrives("f")
+	bring(first, "g", true)
+	arrives("g")
+	first.finish()
 }

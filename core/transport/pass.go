@@ -21,6 +21,7 @@ type Pass struct {
 	Scratch any
 
 	eng     *Engine
+	number  uint32  // from 1
 	buf     []byte  // raw bytes of one read
 	plain   []byte  // decrypted bytes; made when first needed
 	dirty   []*Conn // are written when the turn is over
@@ -29,12 +30,15 @@ type Pass struct {
 	owes    bool // the caller has kept output back
 }
 
-// What a Conn is remembered for.
+// What a Conn is remembered for. From flushLater on it is for later, by the pass of that number.
 const (
-	notDirty = iota
-	flushLater
+	notDirty uint32 = iota
 	flushSoon
+	flushLater
 )
+
+// laterBy is what a Conn says that this pass has remembered for later.
+func (p *Pass) laterBy() uint32 { return flushLater + p.number }
 
 // Flush remembers c: its out-buffer is written, without blocking, at the end of the pass, or at once when much has gathered. A
 // connection that some pass has already remembered is not remembered twice; that pass writes what is appended until then.
@@ -48,7 +52,7 @@ func (p *Pass) Flush(c *Conn) {
 // FlushLater is Flush for what nobody waits for in order to go on, as deliveries are: an event loop with a lot of input goes on
 // with that for up to flushDelay, so that one write takes more. Answers to those who send must not wait, or they would.
 func (p *Pass) FlushLater(c *Conn) {
-	if c.dirty.CompareAndSwap(notDirty, flushLater) {
+	if c.dirty.CompareAndSwap(notDirty, p.laterBy()) {
 		p.later = append(p.later, c)
 	}
 	p.flushMuch(c)
@@ -61,12 +65,26 @@ func (p *Pass) flushMuch(c *Conn) {
 	}
 }
 
-// FlushNow writes what c has in its out-buffer at once, without blocking. It is for connections that need not be remembered, in
-// [Config.Settle].
+// FlushNow writes what c has in its out-buffer at once, without blocking.
 func (p *Pass) FlushNow(c *Conn) { c.flush(p) }
 
-// Owe says that the caller keeps output back, which [Config.Settle] will bring: as FlushLater, for what has not been appended yet.
-func (p *Pass) Owe() { p.owes = true }
+// Owe says that the caller keeps output back, which [Config.Settle] will bring: as FlushLater, for what has not been appended yet. It
+// reports whether other passes do so at the same time, for the same connections maybe. Then it pays to call FlushLater for each at once,
+// and not only to [Pass.Bring] it: of several passes the first writes for all.
+func (p *Pass) Owe() (others bool) {
+	p.owes = true
+	return p.eng.severalLoops.Load()
+}
+
+// Bring is for [Config.Settle]: what c was owed is in its out-buffer. It is written at once, without blocking, unless another pass
+// has yet to write to c, and writes this as well.
+func (p *Pass) Bring(c *Conn) {
+	if by := c.dirty.Load(); by == notDirty || by == p.laterBy() {
+		c.flush(p)
+		return
+	}
+	p.flushMuch(c)
+}
 
 func (p *Pass) settle() {
 	if p.owes {
@@ -90,7 +108,10 @@ func (p *Pass) finish() {
 // write flushes the connections of a list, and those that come to it meanwhile.
 func (p *Pass) write(list *[]*Conn) {
 	for i := 0; i < len(*list); i++ {
-		(*list)[i].flush(p)
+		// If it is not remembered any more, somebody has written to it since.
+		if c := (*list)[i]; c.dirty.Load() != notDirty {
+			c.flush(p)
+		}
 	}
 	clear(*list)
 	*list = (*list)[:0]
@@ -166,6 +187,7 @@ func (e *Engine) newPass() *Pass {
 	}
 	e.passes.mu.Lock()
 	e.passes.all = append(e.passes.all, p)
+	p.number = uint32(len(e.passes.all))
 	e.passes.mu.Unlock()
 	return p
 }
