@@ -203,7 +203,7 @@ func (e *Engine) Close(ctx context.Context, drain bool) {
 		closing.Go(func() { q.Close(ctx, drain) })
 	}
 	closing.Wait()
-	e.book.Close(context.WithoutCancel(ctx))
+	e.book.Close()
 	for _, a := range e.o.Assistants {
 		a.Client.Close()
 	}
