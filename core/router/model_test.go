@@ -344,8 +344,8 @@ func TestOthersSeeCompleteChanges(t *testing.T) {
 	}
 }
 
-// A session that leaves a large set and comes back, at another place, is never in a result twice. The set is so large
-// that changes come faster than its blocks can be collected.
+// A session that leaves a large set and comes back, at another place, is never in a result twice, and one that stays is
+// never missing. The set is so large that changes come faster than its blocks can be collected.
 func TestComingBackConcurrent(t *testing.T) {
 	r := New(Config{})
 	all := sessions(many(1000 * blockSize))
@@ -356,7 +356,7 @@ func TestComingBackConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for !stop.Load() {
-			s := all[rand.IntN(len(all))]
+			s := all[rand.IntN(len(all)/2)*2]
 			r.Unsubscribe(s, "", "a")
 			r.Subscribe(s, "", "a", Options{})
 		}
@@ -367,15 +367,17 @@ func TestComingBackConcurrent(t *testing.T) {
 	var dst Targets
 	for round := range many(80) {
 		dst = r.Match([]byte("a"), dst[:0])
-		if len(dst) < len(all)-1 {
-			t.Fatalf("%d targets, want %d", len(dst), len(all))
-		}
 		for _, target := range dst {
 			key := target.Sub.Key()
 			if seen[key] == round+1 {
 				t.Fatalf("session %d is there twice", key)
 			}
 			seen[key] = round + 1
+		}
+		for i := 1; i < len(all); i += 2 {
+			if key := all[i].Key(); seen[key] != round+1 {
+				t.Fatalf("session %d is missing", key)
+			}
 		}
 	}
 }

@@ -191,6 +191,11 @@ func TestPoison(t *testing.T) {
 				t.Errorf("%s: %.5s %s", c.batch, d.Payload, d.Properties.User)
 			}
 		}
+		// What Kafka has, and the broker does not know of, would come again with the next config.
+		eventually(t, "the broker knows what Kafka has", func() bool {
+			d, ok := n.host.Detail("k")
+			return ok && d.Consumers[0].Backlog == 0
+		})
 	}
 	// What max_batch says is known without Kafka.
 	n.bridge(pluginhost.Builtin, fmt.Sprintf(config, addr, "10KiB"))
